@@ -1,0 +1,82 @@
+package vfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+)
+
+// OS returns the real file system below root, which stays the caller's to close.
+func OS(root *os.Root) FS { return osFS{root} }
+
+type osFS struct{ root *os.Root }
+
+type osFile struct{ *os.File }
+
+func (o osFS) open(name string, flag int) (File, error) {
+	f, err := o.root.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (o osFS) Create(name string) (File, error) {
+	return o.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+func (o osFS) Open(name string) (File, error) { return o.open(name, os.O_RDWR) }
+
+func (o osFS) OpenRead(name string) (File, error) { return o.open(name, os.O_RDONLY) }
+
+func (o osFS) Mkdir(name string) error {
+	if err := o.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func (o osFS) ReadDir(name string) ([]string, error) {
+	d, err := o.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}
+
+func (o osFS) Rename(oldname, newname string) error { return o.root.Rename(oldname, newname) }
+
+func (o osFS) Remove(name string) error { return o.root.Remove(name) }
+
+func (o osFS) SyncDir(name string) error {
+	d, err := o.root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (o osFS) Lock(name string) (File, error) {
+	f, err := o.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		return osFile{f}, err
+	}
+	return osFile{f}, nil
+}
+
+func (f osFile) Sync() error { return syncFile(f.File) }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}

@@ -1,0 +1,95 @@
+package log
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/batpak/batpak/internal/vfs"
+)
+
+// The zeros ahead of the write position grow with what the process appends, from minFillBytes to maxFillBytes, so that a
+// program that appends three events does not write megabytes for them.
+const (
+	minFillBytes = 64 << 10
+	maxFillBytes = 4 << 20
+)
+
+// A filler writes zeros ahead of the write position from a goroutine of its own. Bytes below zeroed are the writer's,
+// those at or above it the filler's while it holds mu: claim moves the border only under mu.
+type filler struct {
+	mu      sync.Mutex
+	file    vfs.File     // nil: no filling
+	zeroed  atomic.Int64 // commits, then zeros, up to here; raised under mu
+	claimed atomic.Int64 // commits up to here
+	total   atomic.Int64 // bytes claimed since the start
+	limit   int64        // no zeros beyond
+	wake    chan struct{}
+	done    chan struct{}
+}
+
+func (f *filler) start(limit int64) {
+	f.limit, f.wake, f.done = limit, make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(f.done)
+		for range f.wake {
+			f.extend()
+		}
+	}()
+}
+
+// stop ends the goroutine and waits for it.
+func (f *filler) stop() {
+	close(f.wake)
+	<-f.done
+}
+
+// use makes the filler work on file, which has commits up to claimed and zeros up to zeroed. Nil makes it rest.
+func (f *filler) use(file vfs.File, claimed, zeroed int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.file = file
+	f.claimed.Store(claimed)
+	f.zeroed.Store(zeroed)
+}
+
+// claim takes the bytes up to end for commits, and asks for more zeros when few are left. It waits for the filler only
+// when there are too few. Only the writer calls it.
+func (f *filler) claim(end int64) {
+	f.total.Add(end - f.claimed.Swap(end))
+	if f.zeroed.Load() < end {
+		f.mu.Lock()
+		f.zeroed.Store(max(f.zeroed.Load(), end))
+		f.mu.Unlock()
+	}
+	if left := f.zeroed.Load() - end; left < f.ahead()/2 && end+left < f.limit {
+		select {
+		case f.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ahead returns how many zeros there should be.
+func (f *filler) ahead() int64 { return min(max(f.total.Load(), minFillBytes), maxFillBytes) }
+
+// zeros is what extend writes from.
+var zeros [256 << 10]byte
+
+// extend writes zeros and syncs them, with the new length. A failure is left to the append that will meet it.
+func (f *filler) extend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		return
+	}
+	target := min(f.claimed.Load()+f.ahead(), f.limit)
+	for at := f.zeroed.Load(); at < target; {
+		n, err := f.file.WriteAt(zeros[:min(int64(len(zeros)), target-at)], at)
+		at += int64(n)
+		f.zeroed.Store(at)
+		if err != nil {
+			return
+		}
+	}
+	_ = f.file.Sync() // only makes the next sync cheaper
+}

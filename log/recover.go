@@ -1,0 +1,208 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/internal/vfs"
+)
+
+// A Recovery says what Open found.
+type Recovery struct {
+	Replayed  int    // events read behind the position that Open was given
+	TornFile  string // the segment that was cut, or ""
+	TornAt    int64  // offset of the cut
+	TornBytes int64  // from there to the last byte that was not zero
+}
+
+// Open opens the log of a store for writing, making it if there is none, and calls visit for each commit behind from. The
+// caller holds the store's lock. Opening does not depend on the options of an earlier run.
+//
+// Sealed segments must be whole. In the active one, commits are accepted up to the first invalid one. What follows is
+// corrupt if the witness, or the durable field of a commit further on, says that more was durable, or if a later commit
+// is whole and no sector of the damage is unwritten; otherwise it was never acknowledged as durable, and is cut off.
+func Open(f vfs.FS, store event.StoreID, opts Options, from Position, visit func(*Commit) error) (*Log, Recovery, error) {
+	if opts.SegmentBytes == 0 {
+		opts.SegmentBytes = DefaultSegmentBytes
+	}
+	segments, err := prepare(f, store, opts, from)
+	if err != nil {
+		return nil, Recovery{}, err
+	}
+	l := &Log{Segments: segments, opts: opts}
+	l.synced.L = &l.syncMu
+	r, err := l.recover(from, visit)
+	if err != nil {
+		segments.Close()
+		if l.active != nil {
+			err = errors.Join(err, l.active.Close())
+		}
+		return nil, r, err
+	}
+	l.fill.start(opts.SegmentBytes)
+	return l, r, nil
+}
+
+// prepare makes the directory and the first segment if there is nothing yet, and removes a segment that was never named.
+func prepare(f vfs.FS, store event.StoreID, opts Options, from Position) (*Segments, error) {
+	if err := f.Mkdir(dir); err != nil {
+		return nil, err
+	}
+	if err := f.SyncDir("."); err != nil {
+		return nil, err
+	}
+	if err := f.Remove(dir + "/" + nextSegment); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	s, err := newSegments(f, store)
+	if err != nil {
+		return nil, err
+	}
+	switch firsts := s.Firsts(); {
+	case len(firsts) > 0 && firsts[0] != 1:
+		return nil, missing(1)
+	case len(firsts) > 0:
+		return s, nil
+	case from.Seq > 0 || opts.Witness > 0:
+		return nil, lost(SegmentName(1), 0, 0, max(from.Seq, opts.Witness))
+	}
+	file, err := createSegment(f, segmentHeader{store, 1, opts.Genesis})
+	if err != nil {
+		return nil, err
+	}
+	s.add(1)
+	return s, file.Close()
+}
+
+// lost says that events up to witness were durable while the log ends at last.
+func lost(file string, offset int64, last, witness event.Seq) error {
+	return &event.CorruptError{File: file, Offset: offset, Seq: last + 1, Provable: last,
+		Check: "durable watermark", Expected: fmt.Sprintf("events up to %d", witness), Found: fmt.Sprintf("events up to %d", last)}
+}
+
+// recover reads the commits behind from, cuts a torn tail off and makes the newest segment active.
+func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err error) {
+	if from.Segment == 0 {
+		from = Position{Link: l.opts.Genesis}
+	}
+	end, err := l.scan(from, func(c *Commit) error {
+		r.Replayed += c.Count
+		return visit(c)
+	})
+	if err != nil {
+		return r, err
+	}
+	name := SegmentName(end.Segment)
+	if l.active, err = l.fs.Open(name); err != nil {
+		return r, err
+	}
+	size, err := l.active.Size()
+	if err != nil {
+		return r, err
+	}
+	torn, err := l.judge(end, size)
+	if err != nil {
+		return r, err
+	}
+	if torn > 0 {
+		r.TornFile, r.TornAt, r.TornBytes = name, end.Offset, torn
+		if err := l.active.Truncate(end.Offset); err != nil {
+			return r, err
+		}
+		size = end.Offset
+	}
+	// What was read may be in memory only; from here on it counts as durable.
+	if err := l.active.Sync(); err != nil {
+		return r, err
+	}
+	l.next, l.link = end.Seq+1, end.Link
+	l.written.Store(uint64(end.Seq))
+	l.durable.Store(uint64(end.Seq))
+	l.use(l.active, end.Segment, end.Offset, size)
+	return r, nil
+}
+
+// judge looks at what lies behind the last commit of the active segment. It returns 0 if that is zeros only, the length
+// of a torn tail, or the reason why it is corrupt.
+func (l *Log) judge(end Position, size int64) (int64, error) {
+	if end.Seq < l.opts.Witness {
+		return 0, lost(SegmentName(end.Segment), end.Offset, end.Seq, l.opts.Witness)
+	}
+	if size > MaxSegmentBytes+MaxCommitBytes {
+		return 0, located(&end, failed("segment length", fmt.Sprintf("at most %d", MaxSegmentBytes+MaxCommitBytes), size))
+	}
+	rest := make([]byte, size-end.Offset)
+	if n, err := l.active.ReadAt(rest, end.Offset); n < len(rest) {
+		return 0, err
+	}
+	torn := int64(len(rest))
+	for torn > 0 && rest[torn-1] == 0 {
+		torn--
+	}
+	at, later := findCommit(rest, end.Seq+1)
+	switch {
+	case torn == 0 || later == nil:
+		return torn, nil
+	case later.Durable > end.Seq:
+		return 0, lost(SegmentName(end.Segment), end.Offset, end.Seq, later.Durable)
+	case !hasUnwrittenSector(rest[:at], end.Offset):
+		return 0, &event.CorruptError{File: SegmentName(end.Segment), Offset: end.Offset, Seq: end.Seq + 1, Provable: end.Seq,
+			Check: "commit", Expected: "a valid commit or unwritten bytes", Found: fmt.Sprintf("damage before the valid commit of event %d", later.First)}
+	}
+	return torn, nil
+}
+
+// findCommit looks at every offset of b for a whole commit of events behind next, and returns the last one: its durable
+// field is the highest.
+func findCommit(b []byte, next event.Seq) (at int, found *Commit) {
+	first := -1
+	for i := 0; len(b)-i > commitHeaderBytes+recordHeaderBytes; {
+		n, c := commitAt(b[i:], next, len(b))
+		if c == nil {
+			i++
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		found = c
+		i += int(n)
+	}
+	return first, found
+}
+
+// commitAt decodes a commit at the head of b if one is there that begins at next or later, but not further on than the
+// events that span bytes can hold.
+func commitAt(b []byte, next event.Seq, span int) (int64, *Commit) {
+	n, bad := commitLength(b, int64(len(b)))
+	if bad != nil {
+		return 0, nil
+	}
+	c, _ := decodeCommit(b[:commitHeaderBytes], 0) // the fields only: the checksum is dear
+	if c.First < next || c.First > next+event.Seq(span/recordHeaderBytes) {
+		return 0, nil
+	}
+	c, bad = decodeCommit(b[:n], c.First)
+	if bad != nil {
+		return 0, nil
+	}
+	return n, &c
+}
+
+// sectorBytes is the unit in which a disk writes: whole or not at all.
+const sectorBytes = 512
+
+// hasUnwrittenSector reports whether damage, which begins at offset in its file, can come from a power cut: then the part
+// of it in some sector is all zero, because that sector was not written.
+func hasUnwrittenSector(damage []byte, offset int64) bool {
+	for len(damage) > 0 {
+		n := min(int64(len(damage)), sectorBytes-offset%sectorBytes)
+		if isZero(damage[:n]) {
+			return true
+		}
+		damage, offset = damage[n:], offset+n
+	}
+	return false
+}

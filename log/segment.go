@@ -1,0 +1,307 @@
+package log
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/internal/vfs"
+)
+
+// Format is the version of the segment format that this package writes and reads.
+const Format = 1
+
+const (
+	dir                = "log"
+	segmentMagic       = "BATPAKSG"
+	segmentHeaderBytes = 72
+	nextSegment        = "next.tmp"
+)
+
+// segmentHeader is the first 72 bytes of a segment.
+type segmentHeader struct {
+	store event.StoreID
+	first event.Seq
+	link  event.Hash // of the commit before
+}
+
+func (h *segmentHeader) encode() []byte {
+	b := append(make([]byte, 0, segmentHeaderBytes), segmentMagic...)
+	b = binary.LittleEndian.AppendUint32(b, Format)
+	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = append(b, h.store[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.first))
+	b = append(b, h.link[:]...)
+	binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b, castagnoli))
+	return b
+}
+
+// decodeSegmentHeader reads b, of exactly 72 bytes. A newer format is refused before the checksum is looked at, since
+// that may have moved.
+func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
+	if string(b[:8]) != segmentMagic {
+		return h, failed("segment magic", strconv.Quote(segmentMagic), strconv.Quote(string(b[:8])))
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v > Format {
+		return h, fmt.Errorf("segment format %d: %w", v, event.ErrFutureFormat)
+	}
+	want := binary.LittleEndian.Uint32(b[12:])
+	clear := slices.Clone(b)
+	binary.LittleEndian.PutUint32(clear[12:], 0)
+	if got := crc32.Checksum(clear, castagnoli); want != got {
+		return h, failed("segment header checksum", fmt.Sprintf("%#08x", want), fmt.Sprintf("%#08x", got))
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != Format {
+		return h, failed("segment format", Format, v)
+	}
+	copy(h.store[:], b[16:])
+	h.first = event.Seq(binary.LittleEndian.Uint64(b[32:]))
+	copy(h.link[:], b[40:])
+	return h, nil
+}
+
+// SegmentName returns the path of a segment within the store's directory.
+func SegmentName(first event.Seq) string { return fmt.Sprintf("%s/%020d.seg", dir, first) }
+
+// parseSegmentName returns the first seq of the segment with this name within the log's directory.
+func parseSegmentName(name string) (event.Seq, bool) {
+	digits, ok := strings.CutSuffix(name, ".seg")
+	if !ok || len(digits) != 20 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return event.Seq(n), err == nil && n > 0
+}
+
+// maxHandles bounds the files that Segments keeps open.
+const maxHandles = 64
+
+// Segments reads the segments of a log. Any goroutine may use it, beside the writer and in another process too.
+type Segments struct {
+	fs    vfs.FS
+	store event.StoreID
+
+	mu      sync.Mutex
+	firsts  []event.Seq // sorted
+	handles map[event.Seq]*handle
+	clock   uint64 // counts uses, to find the handle used longest ago
+}
+
+// A handle is an open segment. The file is closed when it has been evicted and nobody uses it.
+type handle struct {
+	file    vfs.File
+	header  segmentHeader
+	users   int
+	used    uint64
+	evicted bool
+}
+
+// newSegments lists the directory.
+func newSegments(f vfs.FS, store event.StoreID) (*Segments, error) {
+	s := &Segments{fs: f, store: store, handles: map[event.Seq]*handle{}}
+	return s, s.list()
+}
+
+// list reads the names anew. Names that are not those of segments are left alone.
+func (s *Segments) list() error {
+	names, err := s.fs.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var firsts []event.Seq
+	for _, name := range names {
+		if first, ok := parseSegmentName(name); ok {
+			firsts = append(firsts, first)
+		}
+	}
+	slices.Sort(firsts)
+	s.mu.Lock()
+	s.firsts = firsts
+	s.mu.Unlock()
+	return nil
+}
+
+// Firsts returns the first seq of each segment, ascending.
+func (s *Segments) Firsts() []event.Seq {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.firsts)
+}
+
+// add makes a new segment known.
+func (s *Segments) add(first event.Seq) {
+	s.mu.Lock()
+	s.firsts = append(s.firsts, first)
+	s.mu.Unlock()
+}
+
+// Locate returns the first seq of the segment that holds seq, if the log has it.
+func (s *Segments) Locate(seq event.Seq) event.Seq {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, found := slices.BinarySearch(s.firsts, seq)
+	switch {
+	case found:
+		return s.firsts[i]
+	case i == 0:
+		return 0
+	}
+	return s.firsts[i-1]
+}
+
+// ReadAt fills b from the given segment. A file that is missing or too short is a [*event.CorruptError].
+func (s *Segments) ReadAt(segment event.Seq, b []byte, offset int64) error {
+	h, err := s.acquire(segment)
+	if err != nil {
+		return err
+	}
+	defer s.release(h)
+	n, err := h.file.ReadAt(b, offset)
+	if n == len(b) {
+		return nil
+	}
+	if size, sizeErr := h.file.Size(); sizeErr == nil && size < offset+int64(len(b)) {
+		return &event.CorruptError{File: SegmentName(segment), Offset: size, Check: "segment length",
+			Expected: fmt.Sprintf("at least %d", offset+int64(len(b))), Found: fmt.Sprint(size)}
+	}
+	return err
+}
+
+// acquire opens a segment, or finds it open, and checks its header when it opens it.
+func (s *Segments) acquire(first event.Seq) (*handle, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.handles[first]
+	if h == nil {
+		file, header, err := openSegment(s.fs, s.store, first)
+		if err != nil {
+			return nil, err
+		}
+		s.evict()
+		h = &handle{file: file, header: header}
+		s.handles[first] = h
+	}
+	s.clock++
+	h.used = s.clock
+	h.users++
+	return h, nil
+}
+
+func (s *Segments) release(h *handle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.users--
+	if h.evicted && h.users == 0 {
+		h.file.Close() // read only: nothing can be lost
+	}
+}
+
+// evict drops the handle used longest ago if there are too many. The caller holds mu.
+func (s *Segments) evict() {
+	if len(s.handles) < maxHandles {
+		return
+	}
+	oldest := event.Seq(0)
+	for first, h := range s.handles {
+		if oldest == 0 || h.used < s.handles[oldest].used {
+			oldest = first
+		}
+	}
+	s.drop(oldest)
+}
+
+// drop closes a handle, at once or when its last user lets go. The caller holds mu.
+func (s *Segments) drop(first event.Seq) {
+	h := s.handles[first]
+	delete(s.handles, first)
+	h.evicted = true
+	if h.users == 0 {
+		h.file.Close()
+	}
+}
+
+// Close closes all files; those in use when their reader is done.
+func (s *Segments) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for first := range s.handles {
+		s.drop(first)
+	}
+}
+
+// openSegment opens a segment for reading and checks that its header is whole and belongs here.
+func openSegment(f vfs.FS, store event.StoreID, first event.Seq) (vfs.File, segmentHeader, error) {
+	name := SegmentName(first)
+	file, err := f.OpenRead(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &event.CorruptError{File: name, Seq: first, Check: "segment present", Err: err}
+	}
+	if err != nil {
+		return nil, segmentHeader{}, err
+	}
+	h, err := readSegmentHeader(file, name, store, first)
+	if err != nil {
+		file.Close()
+		return nil, h, err
+	}
+	return file, h, nil
+}
+
+func readSegmentHeader(file vfs.File, name string, store event.StoreID, first event.Seq) (segmentHeader, error) {
+	b := make([]byte, segmentHeaderBytes)
+	if n, err := file.ReadAt(b, 0); n < len(b) {
+		return segmentHeader{}, &event.CorruptError{File: name, Seq: first, Check: "segment header", Err: err}
+	}
+	h, err := decodeSegmentHeader(b)
+	if err == nil && h.store != store {
+		err = failed("store id", store, h.store)
+	}
+	if err == nil && h.first != first {
+		err = failed("first seq of the segment", first, h.first)
+	}
+	return h, corrupt(name, 0, first, err)
+}
+
+// corrupt places a failed check. Other errors pass through.
+func corrupt(file string, offset int64, seq event.Seq, err error) error {
+	var f *checkError
+	if !errors.As(err, &f) {
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		return nil
+	}
+	return &event.CorruptError{File: file, Offset: offset, Seq: seq, Check: f.check, Expected: f.expected, Found: f.found}
+}
+
+// createSegment makes a new segment under its final name, durable with its header, or none.
+func createSegment(f vfs.FS, h segmentHeader) (vfs.File, error) {
+	if err := f.Remove(dir + "/" + nextSegment); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	file, err := f.Create(dir + "/" + nextSegment)
+	if err != nil {
+		return nil, err
+	}
+	_, err = file.WriteAt(h.encode(), 0)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = f.Rename(dir+"/"+nextSegment, SegmentName(h.first))
+	}
+	if err == nil {
+		err = f.SyncDir(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
