@@ -66,6 +66,15 @@ func (k Kind) Validate() error {
 // String returns four hexadecimal digits, "0xF001".
 func (k Kind) String() string { return fmt.Sprintf("0x%04X", uint16(k)) }
 
+// MarshalText returns the same text as [Kind.String].
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads what [ParseKind] reads.
+func (k *Kind) UnmarshalText(b []byte) (err error) {
+	*k, err = ParseKind(string(b))
+	return err
+}
+
 // ParseKind reads a kind as [Kind.String] writes it, or any Go integer literal that fits 16 bits.
 func ParseKind(s string) (Kind, error) {
 	n, err := strconv.ParseUint(s, 0, 16)

@@ -41,6 +41,9 @@ func (c *Commit) Last() event.Seq { return c.First + event.Seq(c.Count) - 1 }
 // Bytes returns what the commit takes in a segment.
 func (c *Commit) Bytes() int64 { return commitHeaderBytes + int64(len(c.Records)) }
 
+// RecordsOffset returns where the records begin in the segment.
+func (c *Commit) RecordsOffset() int64 { return c.Offset + commitHeaderBytes }
+
 // End returns the position behind the commit.
 func (c *Commit) End() Position {
 	return Position{Seq: c.Last(), Segment: c.Segment, Offset: c.Offset + c.Bytes(), Link: c.Link}

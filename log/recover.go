@@ -56,7 +56,7 @@ func prepare(f vfs.FS, store event.StoreID, opts Options, from Position) (*Segme
 	if err := f.Remove(dir + "/" + nextSegment); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	s, err := newSegments(f, store)
+	s, err := OpenSegments(f, store)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +87,14 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 	if from.Segment == 0 {
 		from = Position{Link: l.opts.Genesis}
 	}
+	// What is read may be in memory only. It is going to count as durable.
+	firsts := l.Firsts()
+	if l.active, err = l.fs.Open(SegmentName(firsts[len(firsts)-1])); err != nil {
+		return r, err
+	}
+	if err := l.active.Sync(); err != nil {
+		return r, err
+	}
 	end, err := l.scan(from, func(c *Commit) error {
 		r.Replayed += c.Count
 		return visit(c)
@@ -95,9 +103,6 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 		return r, err
 	}
 	name := SegmentName(end.Segment)
-	if l.active, err = l.fs.Open(name); err != nil {
-		return r, err
-	}
 	size, err := l.active.Size()
 	if err != nil {
 		return r, err
@@ -111,11 +116,10 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 		if err := l.active.Truncate(end.Offset); err != nil {
 			return r, err
 		}
+		if err := l.active.Sync(); err != nil {
+			return r, err
+		}
 		size = end.Offset
-	}
-	// What was read may be in memory only; from here on it counts as durable.
-	if err := l.active.Sync(); err != nil {
-		return r, err
 	}
 	l.next, l.link = end.Seq+1, end.Link
 	l.written.Store(uint64(end.Seq))

@@ -103,8 +103,8 @@ type handle struct {
 	evicted bool
 }
 
-// newSegments lists the directory.
-func newSegments(f vfs.FS, store event.StoreID) (*Segments, error) {
+// OpenSegments lists the segments of a store's log, for reading.
+func OpenSegments(f vfs.FS, store event.StoreID) (*Segments, error) {
 	s := &Segments{fs: f, store: store, handles: map[event.Seq]*handle{}}
 	return s, s.list()
 }
@@ -133,6 +133,23 @@ func (s *Segments) Firsts() []event.Seq {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.firsts)
+}
+
+// Size returns how many segments there are and the sum of their lengths in bytes.
+func (s *Segments) Size() (count int, bytes int64, err error) {
+	for _, first := range s.Firsts() {
+		h, err := s.acquire(first)
+		if err != nil {
+			return count, bytes, err
+		}
+		size, err := h.file.Size()
+		s.release(h)
+		if err != nil {
+			return count, bytes, err
+		}
+		count, bytes = count+1, bytes+size
+	}
+	return count, bytes, nil
 }
 
 // add makes a new segment known.

@@ -1,0 +1,304 @@
+package batpak
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/batpak/batpak/chain"
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/index"
+	"github.com/batpak/batpak/log"
+)
+
+// Append appends one event with a typed payload and returns its receipt, when it is as durable as [Options.Durability]
+// says. It is Commit of a Proposal with nothing but At and Payload.
+func (s *Store) Append(at Coordinate, payload Payload) (Receipt, error) {
+	rs, err := s.Commit(Proposal{At: at, Payload: payload})
+	if err != nil {
+		var item *ItemError
+		if errors.As(err, &item) { // there is only one
+			err = item.Err
+		}
+		return Receipt{}, err
+	}
+	return rs[0], nil
+}
+
+// Commit appends the events of all proposals or of none, in order and next to each other, and returns their receipts. The
+// events may belong to several streams. Each proposal's conditions are checked, with idempotency keys first: if all keys
+// are known from the same requests, nothing is appended and the receipts are those of then; proposals of one Commit either
+// all have keys, all known or all new, or none has. It waits for the strictest durability asked for.
+//
+// Errors name the proposal where there are several. With any error but that of a failed write or sync, nothing was
+// appended; after such a failure the store accepts no more appends, and reopening tells which events are there.
+func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	drafts, err := s.prepare(ps)
+	if err != nil || len(drafts) == 0 {
+		return nil, err
+	}
+	class := s.class(drafts)
+	if err := s.keeper.room(s); err != nil {
+		return nil, err
+	}
+	s.commitMu.Lock()
+	receipts, err := s.admit(drafts, class)
+	s.commitMu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.settle(receipts[len(receipts)-1].Seq, class); err != nil {
+		return nil, err
+	}
+	return receipts, nil
+}
+
+// class returns what the commit waits for.
+func (s *Store) class(drafts []draft) Durability {
+	class := Durability(0)
+	for i := range drafts {
+		d := drafts[i].Durability
+		if d == 0 {
+			d = s.opts.Durability
+		}
+		if class == 0 || d == Durable {
+			class = d
+		}
+	}
+	return class
+}
+
+// settle waits until the events up to last are as durable as asked for.
+func (s *Store) settle(last event.Seq, class Durability) error {
+	if class == Durable {
+		return s.log.Sync(last)
+	}
+	s.keeper.note()
+	return s.log.Flush()
+}
+
+// admit decides: it finds the original receipts, or checks the conditions and appends. The caller holds commitMu.
+func (s *Store) admit(drafts []draft, class Durability) ([]Receipt, error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	if drafts[0].Key != "" {
+		if receipts, err := s.replayed(drafts, class); receipts != nil || err != nil {
+			return receipts, err
+		}
+	}
+	now, err := s.now()
+	if err != nil {
+		return nil, err
+	}
+	b := batch{s: s, class: class, now: now, heads: map[event.Stream]head{}}
+	if len(drafts) == 1 {
+		b.heads = nil // a commit of one event needs no memory of its own
+	}
+	return b.commit(drafts)
+}
+
+// now returns the time of the next event.
+func (s *Store) now() (event.Timestamp, error) {
+	t := s.opts.Clock()
+	now := event.TimestampOf(t)
+	if now <= 0 || now/1000 >= 1<<48 {
+		return 0, fmt.Errorf("clock says %v: %w", t, ErrClock)
+	}
+	return max(now, s.lastTime+1), nil
+}
+
+// replayed returns the receipts of an earlier commit with the same keys, or nil if no key is known.
+func (s *Store) replayed(drafts []draft, class Durability) ([]Receipt, error) {
+	var receipts []Receipt
+	for i := range drafts {
+		d := &drafts[i]
+		h, hash, err := s.keyed(d.Key)
+		if err != nil {
+			return nil, &ItemError{i, err}
+		}
+		if h == nil && i == 0 {
+			return nil, s.noneKnown(drafts[1:])
+		}
+		if h == nil {
+			return nil, fmt.Errorf("key %q of proposal %d is new, that of proposal 0 is not: %w", d.Key, i, ErrIdempotencyPartial)
+		}
+		cause := d.Cause.ID
+		if d.Cause.item > 0 {
+			cause = receipts[d.Cause.item-1].ID
+		}
+		if !d.sameRequest(h, cause) {
+			return nil, &MismatchError{Item: i, Key: d.Key, Found: h.Seq}
+		}
+		receipts = append(receipts, chain.NewReceipt(s.store, h, hash, class))
+	}
+	return receipts, nil
+}
+
+// noneKnown returns an error if one of the keys is known.
+func (s *Store) noneKnown(drafts []draft) error {
+	for i := range drafts {
+		h, _, err := s.keyed(drafts[i].Key)
+		if err != nil {
+			return &ItemError{i + 1, err}
+		}
+		if h != nil {
+			return fmt.Errorf("key %q of proposal %d is known, that of proposal 0 is not: %w", drafts[i].Key, i+1, ErrIdempotencyPartial)
+		}
+	}
+	return nil
+}
+
+// keyed returns the header and hash of the event with an idempotency key, or nil.
+func (s *Store) keyed(key string) (*event.Header, event.Hash, error) {
+	var seq event.Seq
+	var ok bool
+	err := s.indexed(func(x *index.Index) (err error) {
+		seq, ok, err = x.Key(key)
+		return err
+	})
+	if err != nil || !ok {
+		return nil, event.Hash{}, err
+	}
+	return s.headerAt(seq)
+}
+
+// A batch is a commit being built.
+type batch struct {
+	s       *Store
+	class   Durability
+	now     event.Timestamp
+	heads   map[event.Stream]head // as this commit leaves them; nil for a commit of one event
+	entries []index.Entry
+}
+
+// commit checks the conditions, builds the records and appends. Until the log has taken the commit nothing of the store
+// has changed.
+func (b *batch) commit(drafts []draft) ([]Receipt, error) {
+	s := b.s
+	s.records, s.hashes = s.records[:0], s.hashes[:0]
+	b.entries = make([]index.Entry, len(drafts))
+	receipts := make([]Receipt, len(drafts))
+	for i := range drafts {
+		e := &b.entries[i]
+		if err := b.place(&drafts[i], i, &e.Header); err != nil {
+			return nil, err
+		}
+		s.seal(e, drafts[i].data)
+		receipts[i] = chain.NewReceipt(s.store, &e.Header, e.Hash, b.class)
+		if b.heads != nil {
+			b.heads[e.Header.Stream()] = head{e.Header.Seq, e.Header.Clock, e.Hash}
+		}
+	}
+	c := log.Commit{First: s.end.Seq + 1, Count: len(drafts), Durable: s.log.Durable(), Records: s.records}
+	c.Link = chain.Link(s.end.Link, c.First, c.Durable, s.hashes)
+	var err error
+	if c.Segment, c.Offset, err = s.log.Append(&c); err != nil {
+		return nil, err
+	}
+	b.accept(&c)
+	return receipts, nil
+}
+
+// place checks the conditions of a draft and gives its event a place in the store.
+func (b *batch) place(d *draft, i int, h *event.Header) error {
+	s := b.s
+	stream := event.Stream{Entity: d.At.Entity, Lane: d.Lane}
+	at, ok := b.heads[stream]
+	if !ok {
+		var err error
+		if at, err = s.head(stream); err != nil {
+			return &ItemError{i, err}
+		}
+	}
+	if d.Expect.set && d.Expect.clock != at.clock {
+		return &ConflictError{Item: i, Stream: fmt.Sprintf("%s/%d", stream.Entity, stream.Lane), Want: d.Expect.clock, Have: at.clock}
+	}
+	if err := s.checkNone(d.IfNone, i); err != nil {
+		return err
+	}
+	*h = d.header
+	h.Seq = s.end.Seq + 1 + event.Seq(i)
+	if h.Seq > event.MaxSeq {
+		return fmt.Errorf("store is full at %d events: %w", event.MaxSeq, ErrTooLarge)
+	}
+	h.Time = b.now + event.Timestamp(i)
+	h.ID = event.NewID(h.Time, h.Seq, rand.Uint32())
+	h.Clock, h.Prev = at.clock+1, at.hash
+	if h.Clock == 1 {
+		h.Prev = chain.Genesis(s.store, stream)
+	}
+	if h.Correlation.IsZero() {
+		h.Correlation = h.ID
+	}
+	if d.Cause.item > 0 {
+		h.Causation = b.entries[d.Cause.item-1].Header.ID
+	}
+	return nil
+}
+
+// seal encodes and hashes the event, and appends its record and hash to those of the commit.
+func (s *Store) seal(e *index.Entry, data []byte) {
+	s.header = event.AppendHeader(s.header[:0], &e.Header)
+	e.Hash = chain.Event(s.header)
+	e.Offset = uint32(len(s.records)) // from the start of the records, until the commit has its place
+	e.Length = uint32(log.RecordBytes(len(s.header), len(data)))
+	s.records = log.AppendRecord(s.records, s.header, data)
+	s.hashes = append(s.hashes, e.Hash[:]...)
+}
+
+// accept makes the commit part of the store's memory.
+func (b *batch) accept(c *log.Commit) {
+	s := b.s
+	x := s.index
+	start := uint32(c.RecordsOffset())
+	for i := range b.entries {
+		e := &b.entries[i]
+		e.Offset += start
+		x.Append(e)
+		s.heads.put(e.Header.Stream(), head{e.Header.Seq, e.Header.Clock, e.Hash})
+	}
+	s.end, s.lastTime = c.End(), b.entries[len(b.entries)-1].Header.Time
+	s.keeper.appended(s.end.Seq, s.opts.foldEvents)
+}
+
+// checkNone looks for an event that must not be there, among all that were accepted.
+func (s *Store) checkNone(c *IfNone, item int) error {
+	if c == nil || c.After >= s.end.Seq {
+		return nil
+	}
+	q := c.Query
+	q.After, q.Through, q.Reverse, q.Limit = max(q.After, c.After), s.end.Seq, false, 0
+	if c.Query.Through > 0 {
+		q.Through = min(c.Query.Through, s.end.Seq)
+	}
+	for q.After < q.Through {
+		var rows []index.Row
+		var more bool
+		var next event.Seq
+		err := s.indexed(func(x *index.Index) (err error) {
+			rows, next, more, err = x.Page(&q, firstRows)
+			return err
+		})
+		if err != nil {
+			return &ItemError{item, err}
+		}
+		for i := range rows {
+			h, _, err := s.rowHeader(&rows[i])
+			if err != nil {
+				return &ItemError{item, err}
+			}
+			if q.Match(h) {
+				return &ConflictError{Item: item, Found: h.Seq}
+			}
+		}
+		if !more {
+			return nil
+		}
+		q.After = next
+	}
+	return nil
+}

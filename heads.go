@@ -1,0 +1,89 @@
+package batpak
+
+import (
+	"fmt"
+
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/index"
+)
+
+// A head is the newest event of a stream: what the next one is chained to. The zero head is that of an empty stream.
+type head struct {
+	seq   event.Seq
+	clock event.Clock
+	hash  event.Hash
+}
+
+// maxHeads bounds each of the two generations of the cache.
+const maxHeads = 32 << 10
+
+// heads remembers the heads of the streams appended to last. When the young generation is full it becomes the old one,
+// and what only the old one had is forgotten: the index knows it, or the tail.
+type heads struct {
+	young, old map[event.Stream]head
+}
+
+func (h *heads) get(s event.Stream) (head, bool) {
+	v, ok := h.young[s]
+	if !ok {
+		if v, ok = h.old[s]; ok {
+			h.put(s, v)
+		}
+	}
+	return v, ok
+}
+
+func (h *heads) put(s event.Stream, v head) {
+	if len(h.young) >= maxHeads {
+		h.old, h.young = h.young, nil
+	}
+	if h.young == nil {
+		h.young = make(map[event.Stream]head)
+	}
+	h.young[s] = v
+}
+
+// head returns the head of a stream as of the newest event appended. The caller holds commitMu.
+func (s *Store) head(stream event.Stream) (head, error) {
+	if v, ok := s.heads.get(stream); ok {
+		return v, nil
+	}
+	var seq event.Seq
+	var ok bool
+	err := s.indexed(func(x *index.Index) (err error) {
+		seq, ok, err = x.Head(stream)
+		return err
+	})
+	if err != nil || !ok {
+		return head{}, err
+	}
+	h, hash, err := s.headerAt(seq)
+	if err != nil {
+		return head{}, err
+	}
+	if h.Stream() != stream {
+		return head{}, fmt.Errorf("head of stream %s/%d: event %d belongs to %s/%d: %w", stream.Entity, stream.Lane, seq, h.Entity, h.Lane, ErrCorrupt)
+	}
+	v := head{seq, h.Clock, hash}
+	s.heads.put(stream, v)
+	return v, nil
+}
+
+// headerAt returns the header and the hash of an event that may not be visible or even written yet. The caller holds
+// commitMu.
+func (s *Store) headerAt(seq event.Seq) (*event.Header, event.Hash, error) {
+	row, err := s.row(seq)
+	if err != nil {
+		return nil, event.Hash{}, err
+	}
+	return s.rowHeader(&row)
+}
+
+// rowHeader returns the header and the hash of the event of a row, from memory if it is in the tail.
+func (s *Store) rowHeader(row *index.Row) (*event.Header, event.Hash, error) {
+	if row.Entry != nil {
+		return &row.Entry.Header, row.Entry.Hash, nil
+	}
+	e, err := s.read(row)
+	return &e.Header, e.Hash, err
+}

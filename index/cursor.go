@@ -1,0 +1,260 @@
+package index
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/batpak/batpak/event"
+)
+
+// A cursor walks the postings of one run in one direction.
+//
+// Ascending, seek returns the first posting at or above v; descending, the last one at or below v; false if there is
+// none. Successive calls of an ascending cursor must not lower v, nor raise it for a descending one.
+type cursor interface {
+	seek(v uint32) (uint32, bool, error)
+	count() int // of its postings, at most
+}
+
+// listCursor walks a list. It decodes a block at a time.
+type listCursor struct {
+	list
+	reverse bool
+	k       int      // the block in values
+	values  []uint32 // nil: none decoded yet
+	buf     [blockLen]uint32
+}
+
+func (c *listCursor) count() int { return c.list.count }
+
+func (c *listCursor) seek(v uint32) (uint32, bool, error) {
+	if !c.holds(v) {
+		if err := c.load(max(c.find(v), 0)); err != nil {
+			return 0, false, err
+		}
+	}
+	i, exact := slices.BinarySearch(c.values, v)
+	switch {
+	case exact:
+		return v, true, nil
+	case c.reverse && i == 0: // below the first of all
+		return 0, false, nil
+	case c.reverse:
+		return c.values[i-1], true, nil
+	case i < len(c.values):
+		return c.values[i], true, nil
+	case c.k+1 == c.blocks():
+		return 0, false, nil
+	}
+	if err := c.load(c.k + 1); err != nil {
+		return 0, false, err
+	}
+	if c.values[0] <= v {
+		return 0, false, errList
+	}
+	return c.values[0], true, nil
+}
+
+// holds reports whether the decoded block is the one to look for v in.
+func (c *listCursor) holds(v uint32) bool {
+	return c.values != nil && v >= c.values[0] && v <= c.values[len(c.values)-1]
+}
+
+func (c *listCursor) load(k int) error {
+	if c.values != nil && c.k == k {
+		return nil
+	}
+	values, err := c.block(k, &c.buf)
+	if err != nil {
+		return err
+	}
+	c.k, c.values = k, values
+	return nil
+}
+
+// oneCursor is a list of one posting.
+type oneCursor struct {
+	v       uint32
+	reverse bool
+}
+
+func (c oneCursor) count() int { return 1 }
+
+func (c oneCursor) seek(v uint32) (uint32, bool, error) {
+	return c.v, !c.reverse && c.v >= v || c.reverse && c.v <= v, nil
+}
+
+// orCursor is the union of cursors, of which there is at least one.
+type orCursor struct {
+	of      []cursor
+	reverse bool
+}
+
+func (c orCursor) count() (n int) {
+	for _, o := range c.of {
+		n += o.count()
+	}
+	return n
+}
+
+func (c orCursor) seek(v uint32) (best uint32, found bool, err error) {
+	for _, o := range c.of {
+		w, ok, err := o.seek(v)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok && (!found || !c.reverse && w < best || c.reverse && w > best) {
+			best, found = w, true
+		}
+	}
+	return best, found, nil
+}
+
+// andCursor is the intersection of cursors, of which there is at least one: each in turn leaps to where the one before it
+// is, until all are at the same posting.
+type andCursor []cursor
+
+func (c andCursor) count() int { return c[0].count() }
+
+func (c andCursor) seek(v uint32) (uint32, bool, error) {
+	for agreed := 0; agreed < len(c); {
+		agreed = 0
+		for _, o := range c {
+			w, ok, err := o.seek(v)
+			if !ok || err != nil {
+				return 0, false, err
+			}
+			if w == v {
+				agreed++
+			}
+			v = w
+		}
+	}
+	return v, true, nil
+}
+
+// A selection is the terms that narrow a query. The rest of the query is left to Query.Match.
+type selection []union
+
+// A union is the events that have any of the terms, and one more if also is not 0.
+type union struct {
+	terms []termRange
+	also  event.Seq
+}
+
+// A termRange is the terms at or above from that are below to; from alone if to is nil.
+type termRange struct{ from, to []byte }
+
+// selectionOf returns what narrows q: an intersection of unions of term ranges.
+func selectionOf(q *event.Query) (s selection) {
+	switch {
+	case q.Entity != "" && q.Lane != nil:
+		s.one(appendStreamTerm(nil, event.Stream{Entity: q.Entity, Lane: *q.Lane}))
+	case q.Entity != "":
+		s.add(entityRange(q.Entity))
+	case q.Prefix != "":
+		s.addPrefix(q.Prefix)
+	}
+	if q.Entity == "" && q.Lane != nil && *q.Lane != 0 {
+		s.one(appendLaneTerm(nil, *q.Lane))
+	}
+	if q.Scope != "" {
+		s.one(appendTextTerm(nil, tagScope, q.Scope))
+	}
+	switch {
+	case q.Kind != 0:
+		s.one(appendKindTerm(nil, q.Kind))
+	case q.Category != nil:
+		s.addCategory(*q.Category)
+	}
+	if !q.Correlation.IsZero() {
+		began := termRange{from: appendCorrelationTerm(nil, q.Correlation)}
+		s = append(s, union{[]termRange{began}, q.Correlation.Seq()})
+	}
+	return s
+}
+
+func (s *selection) add(terms ...termRange) { *s = append(*s, union{terms: terms}) }
+
+func (s *selection) one(term []byte) { s.add(termRange{from: term}) }
+
+// entityRange is all streams of an entity.
+func entityRange(entity string) termRange {
+	from := appendEntityTerms(nil, entity)
+	to := bytes.Clone(from)
+	to[len(to)-1] = 1
+	return termRange{from, to}
+}
+
+func (s *selection) addPrefix(prefix string) {
+	namespace, exact := indexedNamespace(prefix)
+	below := termRange{from: appendTextTerm(nil, tagNamespace, namespace)}
+	if exact {
+		s.add(below, entityRange(prefix))
+	} else {
+		s.add(below)
+	}
+}
+
+func (s *selection) addCategory(c event.Category) {
+	from := appendKindTerm(nil, event.Kind(c)<<12)
+	to := appendKindTerm(nil, event.Kind(c)<<12|0xFFF)
+	s.add(termRange{from, append(to, 0)})
+}
+
+// cursor returns the candidates in r, or nil if there are none. s is not empty.
+func (s selection) cursor(r *run, reverse bool) (cursor, error) {
+	and := make(andCursor, 0, len(s))
+	for _, u := range s {
+		c, err := u.cursor(r, reverse)
+		if c == nil || err != nil {
+			return nil, err
+		}
+		and = append(and, c)
+	}
+	if len(and) == 1 {
+		return and[0], nil
+	}
+	slices.SortStableFunc(and, func(a, b cursor) int { return cmp.Compare(a.count(), b.count()) }) // the long ones leap
+	return and, nil
+}
+
+func (u *union) cursor(r *run, reverse bool) (cursor, error) {
+	var or []cursor
+	var err error
+	for _, t := range u.terms {
+		if or, err = appendCursors(or, r, t, reverse); err != nil {
+			return nil, err
+		}
+	}
+	if u.also >= r.first && u.also <= r.last {
+		or = append(or, oneCursor{uint32(u.also - r.first), reverse})
+	}
+	switch len(or) {
+	case 0:
+		return nil, nil
+	case 1:
+		return or[0], nil
+	}
+	return orCursor{or, reverse}, nil
+}
+
+// appendCursors appends the cursors over the lists of the terms in t.
+func appendCursors(to []cursor, r *run, t termRange, reverse bool) ([]cursor, error) {
+	for i := r.search(t.from); i < r.len(); i++ {
+		term := r.term(i)
+		if term == nil {
+			return nil, errTerms
+		}
+		if t.to == nil && !bytes.Equal(term, t.from) || t.to != nil && bytes.Compare(term, t.to) >= 0 {
+			break
+		}
+		l, err := r.list(i)
+		if err != nil {
+			return nil, err
+		}
+		to = append(to, &listCursor{list: l, reverse: reverse})
+	}
+	return to, nil
+}

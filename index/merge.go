@@ -1,0 +1,206 @@
+package index
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/batpak/batpak/event"
+)
+
+// A merging is when runs become one. Whenever a run has been written, the newest fanIn runs are looked at: if the oldest
+// of them spans no more events than the others together, it and as many after it as fit the bounds become one.
+// For folds of one size that is counting in base fanIn: fewer than fanIn runs of each size. For folds of any sizes each
+// run is longer than the next fanIn-1 together, so there are few, and an event is rewritten once per multiplication
+// of the events after it.
+type merging struct {
+	fanIn int
+	span  event.Seq // at most so many events in a merged run
+	bytes int64     // of the runs that are merged, together at most
+}
+
+// maxMergeBytes bounds the memory of a merge. A million events with names of 20 bytes have a run of 10 to 20 MB.
+const maxMergeBytes = 64 << 20
+
+// maxFanIn is the highest fanIn.
+const maxFanIn = 8
+
+var defaultMerging = merging{fanIn: maxFanIn, span: 1 << 20, bytes: maxMergeBytes}
+
+// due returns the range of the runs to merge now; from == to if there are none.
+func (g *merging) due(runs []runRef) (from, to int) {
+	if len(runs) < g.fanIn {
+		return 0, 0
+	}
+	from = len(runs) - g.fanIn
+	if oldest, others := runs[from], runs[from+1:]; oldest.events() > others[len(others)-1].last-oldest.last {
+		return 0, 0
+	}
+	span, size := event.Seq(0), int64(0)
+	for to = from; to < len(runs); to++ {
+		span += runs[to].events()
+		size += int64(runs[to].size)
+		if span > g.span || size > g.bytes {
+			break
+		}
+	}
+	if to-from < 2 {
+		return 0, 0
+	}
+	return from, to
+}
+
+func (r *runRef) events() event.Seq { return r.last - r.first + 1 }
+
+func (r *runRef) id() [2]event.Seq { return [2]event.Seq{r.first, r.last} }
+
+// merge merges what is due, until nothing is.
+func (f *fold) merge() error {
+	for {
+		from, to := f.x.merging.due(f.next.runs)
+		if from == to {
+			return nil
+		}
+		if err := f.mergeRuns(from, to); err != nil {
+			return err
+		}
+	}
+}
+
+// mergeRuns replaces runs from to to-1 by one.
+func (f *fold) mergeRuns(from, to int) error {
+	refs := slices.Clone(f.next.runs[from:to])
+	sources := make([]mergeSource, len(refs))
+	for i := range refs {
+		r, err := f.x.run(f.tx, &refs[i])
+		if err != nil {
+			return err
+		}
+		sources[i] = mergeSource{run: r, ref: &refs[i]}
+	}
+	b, err := mergeSources(sources)
+	if err != nil {
+		return err
+	}
+	for i := range refs {
+		if err := f.tx.Delete(refs[i].bucket(), refs[i].key()); err != nil {
+			return err
+		}
+	}
+	f.merged = append(f.merged, refs...)
+	f.next.runs = slices.Delete(f.next.runs, from, to)
+	return f.putRun(from, b)
+}
+
+// A mergeSource is a run and the place in it.
+type mergeSource struct {
+	run
+	ref *runRef
+	i   int
+	cur []byte // term i; nil at the end
+}
+
+func (s *mergeSource) advance() error {
+	s.i++
+	return s.load()
+}
+
+// load sets cur.
+func (s *mergeSource) load() error {
+	if s.i == s.len() {
+		s.cur = nil
+		return nil
+	}
+	if s.cur = s.term(s.i); s.cur == nil {
+		return s.ref.damaged(errTerms)
+	}
+	return nil
+}
+
+// mergeSources returns the run that holds what the sources do, which are in order.
+func mergeSources(sources []mergeSource) ([]byte, error) {
+	w := newMergedWriter(sources)
+	for i := range sources {
+		if err := sources[i].load(); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		least := leastTerm(sources)
+		if least == nil {
+			return w.encode(), nil
+		}
+		if err := mergeTerm(w, sources, least); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// newMergedWriter returns a writer with room for all terms and lists, so that it need not grow.
+func newMergedWriter(sources []mergeSource) *runWriter {
+	w := &runWriter{first: sources[0].first, last: sources[len(sources)-1].last}
+	n, terms, lists := 0, 0, 0
+	for i := range sources {
+		n, terms, lists = n+sources[i].len(), terms+len(sources[i].terms), lists+len(sources[i].lists)
+	}
+	w.termEnds, w.listEnds = make([]uint32, 0, n), make([]uint32, 0, n)
+	w.terms, w.lists = make([]byte, 0, terms), make([]byte, 0, lists+n)
+	return w
+}
+
+func leastTerm(sources []mergeSource) []byte {
+	var least []byte
+	for i := range sources {
+		if c := sources[i].cur; c != nil && (least == nil || bytes.Compare(c, least) < 0) {
+			least = c
+		}
+	}
+	return least
+}
+
+// mergeTerm writes the list of one term, and moves the sources that have it past it.
+func mergeTerm(w *runWriter, sources []mergeSource, term []byte) error {
+	var lists [maxFanIn]list
+	count := 0
+	for i := range sources {
+		s := &sources[i]
+		if !bytes.Equal(s.cur, term) {
+			continue
+		}
+		l, err := s.list(s.i)
+		if err != nil {
+			return s.ref.damaged(err)
+		}
+		lists[i] = l
+		count += l.count
+	}
+	out := w.term(term, count)
+	for i := range sources {
+		if lists[i].count == 0 {
+			continue
+		}
+		s := &sources[i]
+		if err := copyList(&out, &lists[i], uint32(s.first-w.first)); err != nil {
+			return s.ref.damaged(err)
+		}
+		if err := s.advance(); err != nil {
+			return err
+		}
+	}
+	w.done(&out)
+	return nil
+}
+
+// copyList appends the postings of l, raised by base.
+func copyList(out *listWriter, l *list, base uint32) error {
+	var buf [blockLen]uint32
+	for k := range l.blocks() {
+		block, err := l.block(k, &buf)
+		if err != nil {
+			return err
+		}
+		for _, v := range block {
+			out.add(base + v)
+		}
+	}
+	return nil
+}

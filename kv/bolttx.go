@@ -1,0 +1,148 @@
+package kv
+
+import (
+	"iter"
+	"runtime"
+
+	"go.etcd.io/bbolt"
+)
+
+// boltTx is a bbolt transaction that knows when bbolt has the word: every call into bbolt is between enter and leave,
+// so a panic that comes out with inBolt set is bbolt's, and one without is the callback's.
+type boltTx struct {
+	tx       *bbolt.Tx
+	writable bool
+	buckets  []namedBucket // those looked up so far, a handful; bbolt searches its root each time
+	inBolt   bool
+	ended    bool
+	changes  int   // Puts and Deletes so far: a scan that sees it move looks for its place again
+	longest  int64 // no value can be longer: the file's pages, or a value put since
+}
+
+func (t *boltTx) enter() {
+	t.mustLive()
+	if t.inBolt { // a panic of bbolt came by here and the callback swallowed it
+		panic("transaction continued after a panic")
+	}
+	t.inBolt = true
+}
+
+func (t *boltTx) mustLive() {
+	if t.ended {
+		panic(errEnded)
+	}
+}
+
+func (t *boltTx) leave() { t.inBolt = false }
+
+// damageIn returns the damage in what a callback panicked with, which may be nothing. A fault without an address is a
+// nil pointer, not a mapped page.
+func (t *boltTx) damageIn(p any) error {
+	if t.inBolt {
+		if p == nil {
+			p = "panic swallowed by the callback"
+		}
+		return cause(p)
+	}
+	if fault, ok := p.(interface {
+		runtime.Error
+		Addr() uintptr
+	}); ok {
+		return fault
+	}
+	return nil
+}
+
+// require panics, as bbolt would, on an impossible key or value. Called between enter and leave.
+func require(holds bool, what string) {
+	if !holds {
+		panic(errStructure(what))
+	}
+}
+
+type namedBucket struct {
+	name   string
+	bucket *bbolt.Bucket
+}
+
+// bucket returns the bucket or nil. Called between enter and leave.
+func (t *boltTx) bucket(name string) *bbolt.Bucket {
+	for _, b := range t.buckets {
+		if b.name == name {
+			return b.bucket
+		}
+	}
+	b := t.tx.Bucket([]byte(name))
+	if b != nil {
+		t.buckets = append(t.buckets, namedBucket{name, b})
+	}
+	return b
+}
+
+func (t *boltTx) Get(bucket string, key []byte) []byte {
+	t.enter()
+	var v []byte
+	if b := t.bucket(bucket); b != nil {
+		v = b.Get(key)
+	}
+	require(int64(len(v)) <= t.longest, "value longer than the file")
+	t.leave()
+	return v
+}
+
+func (t *boltTx) Put(bucket string, key, value []byte) error {
+	t.mustLive()
+	if !t.writable {
+		return ErrReadOnly
+	}
+	if err := checkPut(bucket, key, value); err != nil {
+		return err
+	}
+	value = append([]byte{}, value...) // bbolt keeps the slice; and never nil, which would read as absent
+	t.enter()
+	b := t.bucket(bucket)
+	if b == nil {
+		var err error
+		b, err = t.tx.CreateBucket([]byte(bucket))
+		require(err == nil, "bucket name taken by a plain key")
+		t.buckets = append(t.buckets, namedBucket{bucket, b})
+	}
+	err := b.Put(key, value)
+	require(err == nil, "key taken by a nested bucket")
+	t.leave()
+	t.changes++
+	t.longest = max(t.longest, int64(len(value)))
+	return nil
+}
+
+func (t *boltTx) Delete(bucket string, key []byte) error {
+	t.mustLive()
+	if !t.writable {
+		return ErrReadOnly
+	}
+	t.enter()
+	if b := t.bucket(bucket); b != nil {
+		require(b.Delete(key) == nil, "key taken by a nested bucket")
+	}
+	t.leave()
+	t.changes++
+	return nil
+}
+
+func (t *boltTx) Scan(bucket string, from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		c := t.cursor(bucket)
+		for k, v := c.ceiling(from); k != nil && yield(k, v); {
+			k, v = c.above(k)
+		}
+	}
+}
+
+func (t *boltTx) ScanReverse(bucket string, from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		c := t.cursor(bucket)
+		for k, v := c.floor(from); k != nil && yield(k, v); {
+			k, v = c.below(k)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package batpak
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/batpak/batpak/chain"
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/index"
+	"github.com/batpak/batpak/internal/vfs"
+	"github.com/batpak/batpak/kv"
+	"github.com/batpak/batpak/log"
+)
+
+const indexFile = "index.bolt"
+
+// An OpenReport says what [Open] found and did.
+type OpenReport struct {
+	Created      bool          `json:"created"`                 // there was no store
+	Replayed     int           `json:"replayed"`                // events read from the log, behind the index
+	TornFile     string        `json:"torn_file,omitempty"`     // segment from which a torn tail was cut off
+	TornAt       int64         `json:"torn_at,omitempty"`       // offset of the cut
+	TornBytes    int64         `json:"torn_bytes,omitempty"`    // bytes cut off, none of them acknowledged as durable
+	IndexRebuilt string        `json:"index_rebuilt,omitempty"` // why the index was built anew
+	Quarantined  string        `json:"quarantined,omitempty"`   // where the damaged index file is now
+	Took         time.Duration `json:"took_ns"`
+}
+
+// Open opens the store in dir for writing, and makes one if the directory is missing or empty. Nil options are the defaults.
+// It appends nothing. Memory and time do not grow with the number of events, unless the index has to be rebuilt.
+//
+// A store that another process, or another call in this one, holds open for writing gives a [*LockedError]; one of a newer
+// format [ErrFutureFormat]; one whose log is damaged, or ends before what is known to have been durable, a
+// [*CorruptError], and then nothing has been changed. A tail that a crash tore and nobody was told is durable is cut off.
+func Open(dir string, opts *Options) (*Store, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := syncParent(dir); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opts: o, root: root, fs: vfs.OS(root)}
+	if err := s.open(dir); err != nil {
+		return nil, errors.Join(err, s.abandon())
+	}
+	return s, nil
+}
+
+// syncParent makes the name of dir durable.
+func syncParent(dir string) error {
+	parent, err := os.Open(filepath.Dir(filepath.Clean(dir)))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // then it was not we who made dir
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(parent.Sync(), parent.Close())
+}
+
+// open does the work of Open. What it has opened, abandon closes.
+func (s *Store) open(dir string) (err error) {
+	begin := time.Now()
+	if s.lock, err = acquireLock(s.fs, dir); err != nil {
+		return err
+	}
+	id, created, err := loadIdentity(s.fs, true, event.TimestampOf(s.opts.Clock()))
+	if err != nil {
+		return err
+	}
+	s.opened.Created = created
+	s.store, s.created = id.store, id.created
+	s.view.rebuild = s.rebuildIndex
+	if err := s.openIndex(); err != nil {
+		return err
+	}
+	if err := s.openLog(); err != nil {
+		return err
+	}
+	if err := s.announce(); err != nil {
+		return err
+	}
+	s.keeper.start(s)
+	s.opened.Took = time.Since(begin)
+	s.opts.Logger.Info("store opened", "dir", dir, "store", s.store, "events", s.end.Seq, "report", s.opened)
+	return nil
+}
+
+// abandon closes what a failed open leaves.
+func (s *Store) abandon() error {
+	var err error
+	if s.log != nil {
+		err = s.log.Close()
+	}
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return errors.Join(err, s.root.Close())
+}
+
+// openIndex opens the index file, or begins a new one and puts the damaged one aside.
+func (s *Store) openIndex() (err error) {
+	s.db, s.index, err = s.loadIndex()
+	if errors.Is(err, index.ErrDamaged) || errors.Is(err, kv.ErrDamaged) {
+		return s.newIndex(err)
+	}
+	return err
+}
+
+// loadIndex opens the index file.
+func (s *Store) loadIndex() (db kv.DB, x *index.Index, err error) {
+	if s.opts.MemoryIndex {
+		db = kv.NewMemory()
+	} else if db, err = kv.OpenBolt(s.root, indexFile); err != nil {
+		return nil, nil, err
+	}
+	if x, err = index.Open(db, s.store); err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return db, x, nil
+}
+
+// newIndex puts the index file aside and begins a new one, because of cause.
+func (s *Store) newIndex(cause error) (err error) {
+	if s.db != nil {
+		_ = s.db.Close() // it is of no more use
+	}
+	s.opened.IndexRebuilt = cause.Error()
+	s.opts.Logger.Warn("index: rebuilding from the log", "cause", cause)
+	if err := s.quarantine(); err != nil {
+		return err
+	}
+	s.db, s.index, err = s.loadIndex()
+	return err
+}
+
+// quarantine renames the index file, replacing one put aside earlier.
+func (s *Store) quarantine() error {
+	const aside = "index.bad"
+	err := s.fs.Rename(indexFile, aside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		s.opened.Quarantined = aside
+		err = s.fs.SyncDir(".")
+	}
+	return err
+}
+
+// openLog recovers the log and brings the index up to date with it. If the two do not agree and the log by itself is whole,
+// the index goes. Whatever the index or the lock file knew to be durable must be found.
+func (s *Store) openLog() error {
+	p := s.index.Position()
+	witness := p.Seq
+	if seq, ok := readWatermark(s.lock, s.store); ok && seq != noBound {
+		witness = max(witness, seq)
+	}
+	err := s.checkAnchor(p)
+	if err == nil {
+		err = s.replayLog(witness)
+	}
+	if p.Seq == 0 || !errors.Is(err, ErrCorrupt) && !errors.Is(err, index.ErrDamaged) {
+		return err
+	}
+	if errors.Is(err, ErrCorrupt) && s.checkLog(witness) != nil {
+		return err
+	}
+	if err := s.newIndex(err); err != nil {
+		return err
+	}
+	return s.replayLog(witness)
+}
+
+// checkLog reads the whole log without an index.
+func (s *Store) checkLog(witness event.Seq) error {
+	segments, err := log.OpenSegments(s.fs, s.store)
+	if err != nil {
+		return err
+	}
+	defer segments.Close()
+	r := replay{store: s.store, link: chain.Origin(s.store)}
+	end, err := segments.Scan(log.Position{Link: r.link}, r.commit)
+	if err == nil && end.Seq < witness {
+		err = fmt.Errorf("log ends at event %d: %w", end.Seq, ErrCorrupt)
+	}
+	return err
+}
+
+// checkAnchor checks that the last event in the index file is in the log, at the position from which replay goes on.
+func (s *Store) checkAnchor(p index.Position) error {
+	if p.Seq == 0 {
+		return nil
+	}
+	segments, err := log.OpenSegments(s.fs, s.store)
+	if err != nil {
+		return err
+	}
+	defer segments.Close()
+	v := view{store: s.store, segments: segments}
+	row, err := s.index.Row(p.Seq)
+	if err != nil {
+		return err
+	}
+	if _, err := v.read(&row); err != nil {
+		return err
+	}
+	if at := segments.Locate(p.Seq); at != p.Segment || int64(row.Offset)+int64(row.Length) != p.Offset {
+		return &event.CorruptError{File: log.SegmentName(at), Offset: int64(row.Offset), Seq: p.Seq, Check: "position of the last indexed event"}
+	}
+	return nil
+}
+
+// replayLog opens the log and indexes what lies behind the index.
+func (s *Store) replayLog(witness event.Seq) error {
+	p := s.index.Position()
+	r := replay{store: s.store, index: s.index, link: p.Link, time: p.Time, foldEvents: s.opts.foldEvents}
+	if p.Seq == 0 {
+		r.link = chain.Origin(s.store)
+	}
+	opts := log.Options{SegmentBytes: s.opts.SegmentBytes, Genesis: chain.Origin(s.store), Witness: witness, Progress: s.progress}
+	l, rec, err := log.Open(s.fs, s.store, opts, logPosition(p), r.commit)
+	if err != nil {
+		return err
+	}
+	s.log, s.segments = l, l.Segments
+	s.opened.Replayed, s.opened.TornFile, s.opened.TornAt, s.opened.TornBytes = rec.Replayed, rec.TornFile, rec.TornAt, rec.TornBytes
+	s.end, s.lastTime = r.end(p), r.time
+	s.raiseVisible(s.end.Seq)
+	return nil
+}
+
+// progress is called by the log when something was written or synced: readers may see more.
+func (s *Store) progress() {
+	if s.log == nil {
+		return // still opening
+	}
+	if s.opts.Durability == Written {
+		s.raiseVisible(s.log.Written())
+		return
+	}
+	s.publishMu.Lock()
+	defer s.publishMu.Unlock()
+	to := s.log.Durable()
+	if to > s.Visible() {
+		if err := s.publishWatermark(to); err != nil {
+			s.opts.Logger.Warn("lock file: readers in other processes fall behind", "error", err)
+		}
+	}
+	s.raiseVisible(to)
+}
+
+// announce tells readers in other processes what they may see.
+func (s *Store) announce() error {
+	if s.opts.Durability == Written {
+		return s.publishWatermark(noBound)
+	}
+	return s.publishWatermark(s.end.Seq)
+}
+
+func (s *Store) publishWatermark(seq event.Seq) error {
+	_, err := s.lock.WriteAt(encodeWatermark(s.store, seq), holderBytes)
+	return err
+}
+
+func logPosition(p index.Position) log.Position {
+	return log.Position{Seq: p.Seq, Segment: p.Segment, Offset: p.Offset, Link: p.Link}
+}
+
+func indexPosition(p log.Position, t event.Timestamp) index.Position {
+	return index.Position{Seq: p.Seq, Time: t, Segment: p.Segment, Offset: p.Offset, Link: p.Link}
+}

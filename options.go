@@ -1,0 +1,88 @@
+package batpak
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/log"
+)
+
+// Defaults and bounds of [Options].
+const (
+	DefaultSegmentBytes = log.DefaultSegmentBytes
+	DefaultMaxPayload   = 16 << 20
+	DefaultSyncInterval = 100 * time.Millisecond
+
+	// MaxBatch is the most proposals that one Commit takes.
+	MaxBatch = 10_000
+	// MaxCommitBytes is the most that the events of one Commit take in the log.
+	MaxCommitBytes = log.MaxCommitBytes
+)
+
+// Options of [Open]. Nil and the zero value mean the defaults. None of them is stored: a store may be opened with other
+// options each time.
+type Options struct {
+	// Durability is what appends wait for unless a proposal asks for another, and what readers wait for: with Durable,
+	// the default, an event is seen once it is durable, with Written once it is written.
+	Durability Durability
+
+	// SyncInterval bounds the time between write and sync of what nobody waits for. 0 means DefaultSyncInterval.
+	SyncInterval time.Duration
+
+	// SegmentBytes is the length at which a segment is sealed, at most 2 GiB. 0 means DefaultSegmentBytes.
+	SegmentBytes int64
+
+	// MaxPayload bounds the payload of one event, in bytes. 0 means DefaultMaxPayload.
+	MaxPayload int
+
+	// MemoryIndex keeps the whole index in memory and rebuilds it from the log at each opening, in time and space
+	// proportional to the log. It is there for comparison, and for stores on file systems that cannot map files.
+	MemoryIndex bool
+
+	// Clock returns the time of day. Nil means time.Now.
+	Clock func() time.Time
+
+	// Logger is told of openings, recoveries and rebuilt indexes. Nil means silence.
+	Logger *slog.Logger
+
+	foldEvents int // tail events that make a fold due; 0 means defaultFoldEvents; for tests
+}
+
+// withDefaults returns a checked copy.
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	setDefault(&c.Durability, Durable)
+	setDefault(&c.SyncInterval, DefaultSyncInterval)
+	setDefault(&c.SegmentBytes, DefaultSegmentBytes)
+	setDefault(&c.MaxPayload, DefaultMaxPayload)
+	setDefault(&c.foldEvents, defaultFoldEvents)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.Durability != Durable && c.Durability != Written:
+		return c, fmt.Errorf("options: Durability %d: %w", c.Durability, event.ErrInvalid)
+	case c.SyncInterval < 0:
+		return c, fmt.Errorf("options: SyncInterval %v is negative: %w", c.SyncInterval, event.ErrInvalid)
+	case c.SegmentBytes < 0 || c.SegmentBytes > log.MaxSegmentBytes:
+		return c, fmt.Errorf("options: SegmentBytes %d is not in 0 to %d: %w", c.SegmentBytes, log.MaxSegmentBytes, event.ErrInvalid)
+	case c.MaxPayload < 0 || c.MaxPayload > MaxCommitBytes/2:
+		return c, fmt.Errorf("options: MaxPayload %d is not in 0 to %d: %w", c.MaxPayload, MaxCommitBytes/2, event.ErrInvalid)
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,239 @@
+package batpak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+
+	"github.com/batpak/batpak/chain"
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/index"
+	"github.com/batpak/batpak/log"
+)
+
+// A view reads a store: what [Store] and [Reader] have in common. It sees the events up to a watermark that only rises,
+// finds them through the index and checks what it reads from the log against it.
+type view struct {
+	store    event.StoreID
+	created  event.Timestamp
+	segments *log.Segments
+	index    *index.Index
+	visible  atomic.Uint64
+	changed  signal // visible or another watermark moved, or the store closed
+	closed   atomic.Bool
+
+	// refresh brings a Reader up to date, and poll waits until that may be worth while; both are nil for a Store, which
+	// always is up to date and fires changed.
+	refresh func() error
+	poll    func(context.Context) error
+	// rebuild replaces what is folded into an index that was found damaged, unless that was done since rebuilds had the
+	// value given. It returns nil if it is worth trying again.
+	rebuild  func(rebuilds int64, cause error) error
+	rebuilds atomic.Int64
+}
+
+// StoreID returns the identity of the store, which every receipt names.
+func (v *view) StoreID() StoreID { return v.store }
+
+// Visible returns the seq of the newest event that can be read.
+func (v *view) Visible() Seq { return Seq(v.visible.Load()) }
+
+// raiseVisible moves the watermark and wakes those who wait for it.
+func (v *view) raiseVisible(to event.Seq) {
+	for {
+		now := v.visible.Load()
+		if now >= uint64(to) {
+			break
+		}
+		if v.visible.CompareAndSwap(now, uint64(to)) {
+			break
+		}
+	}
+	v.changed.fire()
+}
+
+// ready refuses a closed store and brings a reader up to date.
+func (v *view) ready() error {
+	if v.closed.Load() {
+		return ErrClosed
+	}
+	if v.refresh != nil {
+		return v.refresh()
+	}
+	return nil
+}
+
+// indexed calls do with the index, and once more if the index proves damaged and could be rebuilt.
+func (v *view) indexed(do func(*index.Index) error) error {
+	rebuilds := v.rebuilds.Load()
+	err := do(v.index)
+	if errors.Is(err, index.ErrDamaged) && v.rebuild != nil {
+		if err := v.rebuild(rebuilds, err); err != nil {
+			return err
+		}
+		err = do(v.index)
+	}
+	return err
+}
+
+// Get returns the event with this id. Without one the error matches [ErrNotFound], and if what is stored at its place has
+// changed, [ErrCorrupt].
+func (v *view) Get(id ID) (Event, error) {
+	e, err := v.At(id.Seq())
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && e.ID != id:
+		return Event{}, fmt.Errorf("event %s: %w", id, ErrNotFound)
+	case err != nil:
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// At returns the event at a position, with the same errors as [Store.Get].
+func (v *view) At(seq Seq) (Event, error) {
+	if err := v.ready(); err != nil {
+		return Event{}, err
+	}
+	return v.at(seq)
+}
+
+func (v *view) at(seq event.Seq) (Event, error) {
+	if seq == 0 || seq > v.Visible() {
+		return Event{}, fmt.Errorf("event at %d: %w", seq, ErrNotFound)
+	}
+	row, err := v.row(seq)
+	if err != nil {
+		return Event{}, err
+	}
+	return v.read(&row)
+}
+
+// read returns the event of a row, which must have been written.
+func (v *view) read(row *index.Row) (Event, error) {
+	segment := v.segments.Locate(row.Seq)
+	b := make([]byte, row.Length)
+	if err := v.segments.ReadAt(segment, b, int64(row.Offset)); err != nil {
+		return Event{}, err
+	}
+	return v.open(segment, row, b)
+}
+
+func (v *view) row(seq event.Seq) (row index.Row, err error) {
+	err = v.indexed(func(x *index.Index) (err error) {
+		row, err = x.Row(seq)
+		return err
+	})
+	return row, err
+}
+
+// open turns the bytes of a record into an event, which aliases them, and checks them: against themselves, and against
+// what the index remembers of the event's hash.
+func (v *view) open(segment event.Seq, row *index.Row, b []byte) (Event, error) {
+	var bad *chain.Finding
+	var e Event
+	r, err := log.ParseRecord(b)
+	if err != nil {
+		bad = &chain.Finding{Seq: row.Seq, Check: "record", Expected: fmt.Sprintf("%d bytes", row.Length), Found: err.Error()}
+	} else if e, bad = chain.Open(row.Seq, r.Header, r.Payload); bad == nil && [8]byte(e.Hash[:8]) != row.Check {
+		bad = &chain.Finding{Seq: row.Seq, ID: e.ID, Check: "event hash", Expected: fmt.Sprintf("%x…", row.Check), Found: e.Hash.String()}
+	}
+	if bad != nil {
+		bad.File, bad.Offset = log.SegmentName(segment), int64(row.Offset)
+		return Event{}, bad.Error()
+	}
+	return e, nil
+}
+
+// Bounds of one read from a segment.
+const (
+	maxReadBytes = 256 << 10 // for several records; one record may be longer
+	maxGapBytes  = 4 << 10   // between records, that are read although not wanted
+)
+
+// events yields the events of the rows, which are in commit order or the reverse. Records that lie close to each other
+// are read together.
+func (v *view) events(rows []index.Row) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for len(rows) > 0 {
+			n, segment, from, to := v.span(rows)
+			b := make([]byte, to-from)
+			if err := v.segments.ReadAt(segment, b, from); err != nil {
+				yield(Event{}, err)
+				return
+			}
+			for i := range rows[:n] {
+				row := &rows[i]
+				start := int64(row.Offset) - from
+				record := b[start : start+int64(row.Length) : start+int64(row.Length)]
+				e, err := v.open(segment, row, record)
+				if err == nil && n > 1 {
+					e.Payload = append(make([]byte, 0, len(e.Payload)), e.Payload...) // do not pin the others
+				}
+				if !yield(e, err) || err != nil {
+					return
+				}
+			}
+			rows = rows[n:]
+		}
+	}
+}
+
+// span returns how many of the rows to read at once, in which segment, and the bytes from first to last.
+func (v *view) span(rows []index.Row) (n int, segment event.Seq, from, to int64) {
+	segment = v.segments.Locate(rows[0].Seq)
+	from = int64(rows[0].Offset)
+	to = from + int64(rows[0].Length)
+	for n = 1; n < len(rows); n++ {
+		r := &rows[n]
+		start, end := int64(r.Offset), int64(r.Offset)+int64(r.Length)
+		if v.segments.Locate(r.Seq) != segment || start > to+maxGapBytes || end < from-maxGapBytes || max(to, end)-min(from, start) > maxReadBytes {
+			break
+		}
+		from, to = min(from, start), max(to, end)
+	}
+	return n, segment, from, to
+}
+
+// VerifyReceipt compares a receipt with what the store has. The error, if any, is one of reading.
+func (v *view) VerifyReceipt(r Receipt) Verdict {
+	e, err := v.At(r.Seq)
+	if errors.Is(err, ErrNotFound) {
+		return Verdict{Status: chain.Invalid, Reason: chain.MissingEvent}
+	}
+	if err != nil {
+		return Verdict{Status: chain.Invalid, Reason: chain.UnreadableEvent, Err: err}
+	}
+	return chain.VerifyAgainst(r, v.store, &e)
+}
+
+// Walk returns the ancestry of an event: itself and the events before it in its stream, newest first, at most limit, each
+// checked against the link of the one after it; and where it ended. An unknown id gives [ErrNotFound].
+func (v *view) Walk(id ID, limit int) (Walk, error) {
+	if limit < 0 {
+		return Walk{}, fmt.Errorf("walk: limit %d is negative: %w", limit, ErrInvalid)
+	}
+	e, err := v.Get(id)
+	if err != nil {
+		return Walk{}, err
+	}
+	return chain.Ancestry(v.store, e, limit, func(e *Event) (Event, error) { return v.streamEvent(e.Stream(), e.Clock-1) })
+}
+
+// streamEvent returns the event with this clock in a stream.
+func (v *view) streamEvent(s event.Stream, c event.Clock) (Event, error) {
+	var seq event.Seq
+	var ok bool
+	err := v.indexed(func(x *index.Index) (err error) {
+		seq, ok, err = x.StreamSeq(s, c)
+		return err
+	})
+	if err != nil {
+		return Event{}, err
+	}
+	if !ok {
+		return Event{}, fmt.Errorf("event %d of stream %s/%d: %w", c, s.Entity, s.Lane, ErrNotFound)
+	}
+	return v.at(seq)
+}
