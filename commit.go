@@ -3,7 +3,6 @@ package batpak
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/batpak/batpak/chain"
 	"github.com/batpak/batpak/event"
@@ -226,7 +225,7 @@ func (b *batch) place(d *draft, i int, h *event.Header) error {
 		return fmt.Errorf("store is full at %d events: %w", event.MaxSeq, ErrTooLarge)
 	}
 	h.Time = b.now + event.Timestamp(i)
-	h.ID = event.NewID(h.Time, h.Seq, rand.Uint32())
+	h.ID = event.NewID(h.Time, h.Seq, s.opts.random())
 	h.Clock, h.Prev = at.clock+1, at.hash
 	if h.Clock == 1 {
 		h.Prev = chain.Genesis(s.store, stream)

@@ -3,6 +3,7 @@ package batpak
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/batpak/batpak/event"
@@ -47,7 +48,8 @@ type Options struct {
 	// Logger is told of openings, recoveries and rebuilt indexes. Nil means silence.
 	Logger *slog.Logger
 
-	foldEvents int // tail events that make a fold due; 0 means defaultFoldEvents; for tests
+	foldEvents int           // tail events that make a fold due; 0 means defaultFoldEvents; for tests
+	random     func() uint32 // the last 4 bytes of ids; for tests
 }
 
 // withDefaults returns a checked copy.
@@ -61,6 +63,9 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&c.SegmentBytes, DefaultSegmentBytes)
 	setDefault(&c.MaxPayload, DefaultMaxPayload)
 	setDefault(&c.foldEvents, defaultFoldEvents)
+	if c.random == nil {
+		c.random = rand.Uint32
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

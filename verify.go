@@ -113,6 +113,7 @@ type verifier struct {
 
 	total   int64
 	link    event.Hash // of the commit before
+	durable event.Seq  // the watermark of the commit before
 	next    event.Seq  // of the event expected
 	id      event.ID   // of the event before
 	time    event.Timestamp
@@ -340,7 +341,10 @@ func (v *verifier) judgeCommit(it *item) {
 	if bad := chain.Linked(c.First, chain.Link(v.link, c.First, c.Durable, it.hashes), c.Link); bad != nil {
 		v.addAt(bad, c, c.Offset)
 	}
-	v.link = c.Link
+	if c.Durable < v.durable {
+		v.addAt(&chain.Finding{Seq: c.First, Check: "durable watermark", Expected: fmt.Sprintf("at least %d", v.durable), Found: fmt.Sprint(c.Durable)}, c, c.Offset)
+	}
+	v.link, v.durable = c.Link, c.Durable
 	v.next = max(v.next, c.Last()+1)
 	v.report.Commits++
 	v.report.Events += len(it.events)
