@@ -104,13 +104,16 @@ func full(x *index.Index) bool {
 func (k *keeper) run(s *Store) {
 	timer := time.NewTimer(s.opts.SyncInterval)
 	defer timer.Stop()
-	lastFold := time.Now()
+	lastFold, asleep := time.Now(), false
 	for {
 		ticked := false
 		select {
 		case <-k.quit:
 			return
 		case <-k.wake:
+			if asleep {
+				lastFold, asleep = time.Now(), false
+			}
 		case <-timer.C:
 			ticked = true
 		}
@@ -121,13 +124,14 @@ func (k *keeper) run(s *Store) {
 		behind := uint64(p.Seq) - k.folded.Load()
 		if behind == 0 {
 			lastFold = time.Now()
-		} else if behind >= uint64(s.opts.foldEvents) || ticked && time.Since(lastFold) >= foldInterval {
+		} else if behind >= uint64(s.opts.foldEvents) || full(s.index) || ticked && time.Since(lastFold) >= foldInterval {
 			k.finish(s, s.foldTo(p))
 			lastFold = time.Now()
 		}
 		if ticked && s.log.Durable() == p.Seq && k.folded.Load() == uint64(p.Seq) {
 			k.awake.Store(false)
 			if s.accepted().Seq == p.Seq || !k.awake.CompareAndSwap(false, true) {
+				asleep = true
 				continue // until the next note
 			}
 		}

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if role == "" {
 		os.Exit(m.Run())
 	}
-	roles := map[string]func(dir string) error{"append": appendForEver, "follow": followAndPrint, "open": openOnce}
+	roles := map[string]func(dir string) error{"append": appendForEver, "follow": followAndPrint, "open": openOnce, "measure": openAndMeasure}
 	if err := roles[role](dir); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)

@@ -289,7 +289,9 @@ func headerVectors() vectors[headerVector, invalidVector] {
 		*h = event.Header{Seq: 1, ID: event.NewID(1000, 1, 0), Entity: "e", Scope: "s", Clock: 1, Kind: 1, Time: 1999, Content: event.Hash{1}, Prev: event.Hash{2}}
 		h.Correlation = h.ID
 	})
-	valid("keys of a later version", func(h *event.Header) { h.Unknown = []byte{0x13, 0xF6, 0x18, 0x64, 0x82, 0x01, 0xA1, 0x61, 'x', 0xF9, 0x3C, 0x00} })
+	valid("keys of a later version", func(h *event.Header) {
+		h.Unknown = []byte{0x13, 0xF6, 0x18, 0x64, 0x82, 0x01, 0xA1, 0x61, 'x', 0xF9, 0x3C, 0x00}
+	})
 	valid("largest values", func(h *event.Header) {
 		h.Lane, h.Clock, h.Kind, h.PayloadVersion, h.PayloadLength, h.Flags = 1<<32-1, 1<<63-1, 0xFFFF, 0xFFFF, 1<<32-1, 255
 		h.Seq, h.Entity, h.Key = event.MaxSeq, string(bytes.Repeat([]byte("é"), 512)), string(bytes.Repeat([]byte{0}, 256))
@@ -418,7 +420,10 @@ func commitVectors(cs []log.Commit) vectors[commitVector, commitVector] {
 	alter("payload changed, checksum right", func(b []byte) []byte { b[len(b)-1] ^= 1; return repairCommit(b) })
 	alter("link changed, checksum right", func(b []byte) []byte { b[28] ^= 1; return repairCommit(b) })
 	alter("durable watermark changed, checksum right", func(b []byte) []byte { b[20] ^= 1; return repairCommit(b) })
-	alter("durable watermark not below the first seq", func(b []byte) []byte { binary.LittleEndian.PutUint64(b[20:], uint64(batch.First)); return repairCommit(b) })
+	alter("durable watermark not below the first seq", func(b []byte) []byte {
+		binary.LittleEndian.PutUint64(b[20:], uint64(batch.First))
+		return repairCommit(b)
+	})
 	alter("first seq changed, checksum right", func(b []byte) []byte { b[8]++; return repairCommit(b) })
 	alter("one record fewer than there are", func(b []byte) []byte { b[16]--; return repairCommit(b) })
 	alter("one record more than there are", func(b []byte) []byte { b[16]++; return repairCommit(b) })

@@ -1,0 +1,260 @@
+package batpak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// fill appends count events to a few streams, in commits of size each. The store is one with Written durability.
+func fill(t testing.TB, s *Store, from, count, size int) {
+	t.Helper()
+	for i := from; i < from+count; i += size {
+		ps := make([]Proposal, min(size, from+count-i))
+		for j := range ps {
+			ps[j] = Proposal{At: At(fmt.Sprintf("player:%d", (i+j)%7), "room"), Kind: 0xF001, Data: fmt.Appendf(nil, "%d", i+j)}
+		}
+		if _, err := s.Commit(ps...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A stuck loop runs over a sequence in a goroutine of its own and holds still in the body of its first event until it is
+// let go.
+type stuck struct {
+	in, release chan struct{}
+	done        chan struct{}
+	got         []Seq
+	err         error
+}
+
+func hold(seq func(func(Event, error) bool)) *stuck {
+	st := &stuck{in: make(chan struct{}), release: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(st.done)
+		for e, err := range seq {
+			if err != nil {
+				st.err = err
+				return
+			}
+			if len(st.got) == 0 {
+				close(st.in)
+				<-st.release
+			}
+			st.got = append(st.got, e.Seq)
+		}
+	}()
+	<-st.in
+	return st
+}
+
+// finish lets the loop go and returns what it has seen.
+func (st *stuck) finish() ([]Seq, error) {
+	close(st.release)
+	<-st.done
+	return st.got, st.err
+}
+
+// playerSeqs returns the events in (after, through] that fill gave to player:n.
+func playerSeqs(n int, after, through Seq) (seqs []Seq) {
+	for seq := after + 1; seq <= through; seq++ {
+		if int(seq-1)%7 == n {
+			seqs = append(seqs, seq)
+		}
+	}
+	return seqs
+}
+
+func checkSeqs(t testing.TB, what string, got, want []Seq) {
+	t.Helper()
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			t.Errorf("%s: %d events where %d are due; they differ at index %d", what, len(got), len(want), i)
+			return
+		}
+	}
+}
+
+// Loops that stand still hold nothing that a writer, a fold or a growing index file would wait for: the writer gets past
+// the bound of the tail, so folds did proceed, and afterwards each loop sees exactly what it must.
+func TestStuckReadersHoldUpNobody(t *testing.T) {
+	s := openTest(t, memoryDir(t), &Options{Durability: Written, SegmentBytes: 1 << 20, foldEvents: 512})
+	const before, after = 5000, maxTailEvents + 10_000
+	fill(t, s, 0, before, 500)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("the store hangs"))
+	defer cancel()
+	if err := s.Wait(ctx, WatermarkIndexed, before-512); err != nil {
+		t.Fatal(err)
+	}
+	all := func(after, through Seq) (seqs []Seq) {
+		for seq := after + 1; seq <= through; seq++ {
+			seqs = append(seqs, seq)
+		}
+		return seqs
+	}
+	reversed := func(seqs []Seq) (r []Seq) {
+		for i := range seqs {
+			r = append(r, seqs[len(seqs)-1-i])
+		}
+		return r
+	}
+	const end = before + after
+	loops := []struct {
+		name string
+		loop *stuck
+		want []Seq
+	}{
+		{"query of all", hold(s.Query(Query{})), all(0, before)},
+		{"query of one entity", hold(s.Query(Query{Entity: "player:3"})), playerSeqs(3, 0, before)},
+		{"query in reverse", hold(s.Query(Query{Prefix: "player", Reverse: true})), reversed(all(0, before))},
+		{"query of the tail", hold(s.Query(Query{After: before - 10})), all(before-10, before)},
+		{"follow all", hold(s.Follow(ctx, Query{Through: end})), all(0, end)},
+		{"follow one entity", hold(s.Follow(ctx, Query{Entity: "player:5", After: 100, Through: end})), playerSeqs(5, 100, end)},
+	}
+	fill(t, s, before, after, 500)
+	if err := s.Wait(ctx, WatermarkIndexed, before+after-maxTailEvents); err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.Stats()
+	if err != nil || st.Segments < 4 || st.Index.Folded < 10_000 || len(st.Index.Runs) > 64 {
+		t.Errorf("the store has not rolled, folded and merged: %d segments, %d folded in %d runs, %v", st.Segments, st.Index.Folded, len(st.Index.Runs), err)
+	}
+	for _, l := range loops {
+		got, err := l.loop.finish()
+		if err != nil {
+			t.Errorf("%s: %v", l.name, err)
+		}
+		checkSeqs(t, l.name, got, l.want)
+	}
+}
+
+// Beside loops that stand still a writer gets at least a third of what it gets alone. The rounds alternate, and the best
+// of each kind counts, so that other work of the machine does not.
+func TestStuckReadersCostNoThroughput(t *testing.T) {
+	const count, rounds = 6000, 3
+	round := func(readers int) time.Duration {
+		s := openTest(t, memoryDir(t), &Options{Durability: Written, SegmentBytes: 1 << 20, foldEvents: 256})
+		defer closeTest(t, s)
+		fill(t, s, 0, 1000, 100)
+		var loops []*stuck
+		for range readers {
+			loops = append(loops, hold(s.Query(Query{})), hold(s.Follow(t.Context(), Query{Entity: "player:1", Through: 1000})))
+		}
+		begin := time.Now()
+		fill(t, s, 1000, count, 20)
+		if err := s.Wait(t.Context(), WatermarkIndexed, 1000+count-256); err != nil { // with all its folds
+			t.Fatal(err)
+		}
+		took := time.Since(begin)
+		for _, l := range loops {
+			if _, err := l.finish(); err != nil {
+				t.Error(err)
+			}
+		}
+		return took
+	}
+	alone, beside := time.Duration(1<<62), time.Duration(1<<62)
+	for range rounds {
+		alone, beside = min(alone, round(0)), min(beside, round(4))
+	}
+	if beside > 3*alone {
+		t.Errorf("%d events take %v beside readers that stand still, %v alone", count, beside, alone)
+	}
+	t.Logf("%d events: %v alone, %v beside readers that stand still", count, alone, beside)
+}
+
+// A follower sees every event once and in order, and every commit whole, however writing and reading meet.
+func TestFollowBesideWriters(t *testing.T) {
+	for _, class := range []Durability{Durable, Written} {
+		t.Run(class.String(), func(t *testing.T) {
+			s := openTest(t, memoryDir(t), &Options{Durability: class, SegmentBytes: 1 << 18, foldEvents: 300})
+			const writers, commits, size = 8, 40, 50
+			const end = writers * commits * size
+			var wg, readers sync.WaitGroup
+			var stop atomic.Bool
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("the follower hangs"))
+			defer cancel()
+			for range 2 {
+				readers.Go(func() {
+					next := Seq(1)
+					for e, err := range s.Follow(ctx, Query{Through: end}) {
+						if err != nil {
+							t.Errorf("at %d: %v", next, err)
+							return
+						}
+						if e.Seq != next {
+							t.Errorf("event %d follows %d", e.Seq, next-1)
+							return
+						}
+						next++
+					}
+					if next != end+1 {
+						t.Errorf("the follower ended before %d of %d", next, end)
+					}
+				})
+			}
+			readers.Go(func() { // what is visible is there, and all of its commit
+				for !stop.Load() {
+					v := s.Visible()
+					if v%size != 0 {
+						t.Errorf("event %d is visible without the rest of its commit", v)
+						return
+					}
+					if _, err := s.At(v); err != nil && v > 0 {
+						t.Errorf("event %d is visible: %v", v, err)
+						return
+					}
+					var last Seq
+					for e, err := range s.Query(Query{After: max(v, size) - size}) {
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						last = e.Seq
+					}
+					if last < v || last%size != 0 {
+						t.Errorf("a query ended at event %d, where %d is visible and commits have %d", last, v, size)
+						return
+					}
+				}
+			})
+			readers.Go(func() { // another writer's flush may come at any moment
+				for !stop.Load() {
+					if err := s.log.Flush(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+			for w := range writers {
+				wg.Go(func() {
+					for range commits {
+						ps := make([]Proposal, size)
+						for i := range ps {
+							ps[i] = Proposal{At: At(fmt.Sprintf("w:%d", w), "s"), Payload: moved{X: i}}
+						}
+						rs, err := s.Commit(ps...)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						for _, r := range []Receipt{rs[0], rs[size-1]} {
+							if _, err := s.Get(r.ID); err != nil {
+								t.Errorf("read after the append returned: %v", err)
+								return
+							}
+						}
+					}
+				})
+			}
+			wg.Wait()
+			stop.Store(true)
+			readers.Wait()
+		})
+	}
+}
