@@ -35,8 +35,22 @@ func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	drafts, err := s.prepare(ps)
-	if err != nil || len(drafts) == 0 {
+	if len(ps) > MaxBatch {
+		return nil, fmt.Errorf("commit of %d proposals, at most %d: %w", len(ps), MaxBatch, ErrTooLarge)
+	}
+	if len(ps) > pooledDrafts {
+		return s.commit(make([]draft, len(ps)), ps)
+	}
+	pooled := draftPool.Get().(*[pooledDrafts]draft)
+	defer func() {
+		*pooled = [pooledDrafts]draft{}
+		draftPool.Put(pooled)
+	}()
+	return s.commit(pooled[:len(ps)], ps)
+}
+
+func (s *Store) commit(drafts []draft, ps []Proposal) ([]Receipt, error) {
+	if err := s.prepare(drafts, ps); err != nil || len(ps) == 0 {
 		return nil, err
 	}
 	class := s.class(drafts)
@@ -59,7 +73,7 @@ func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
 func (s *Store) class(drafts []draft) Durability {
 	class := Durability(0)
 	for i := range drafts {
-		d := drafts[i].Durability
+		d := drafts[i].durability
 		if d == 0 {
 			d = s.opts.Durability
 		}
@@ -84,7 +98,7 @@ func (s *Store) admit(drafts []draft, class Durability) ([]Receipt, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	if drafts[0].Key != "" {
+	if drafts[0].header.Key != "" {
 		if receipts, err := s.replayed(drafts, class); receipts != nil || err != nil {
 			return receipts, err
 		}
@@ -93,9 +107,9 @@ func (s *Store) admit(drafts []draft, class Durability) ([]Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := batch{s: s, class: class, now: now, heads: map[event.Stream]head{}}
-	if len(drafts) == 1 {
-		b.heads = nil // a commit of one event needs no memory of its own
+	b := batch{s: s, class: class, now: now}
+	if len(drafts) > 1 {
+		b.heads = map[event.Stream]head{}
 	}
 	return b.commit(drafts)
 }
@@ -115,7 +129,7 @@ func (s *Store) replayed(drafts []draft, class Durability) ([]Receipt, error) {
 	var receipts []Receipt
 	for i := range drafts {
 		d := &drafts[i]
-		h, hash, err := s.keyed(d.Key)
+		h, hash, err := s.keyed(d.header.Key)
 		if err != nil {
 			return nil, &ItemError{i, err}
 		}
@@ -123,14 +137,14 @@ func (s *Store) replayed(drafts []draft, class Durability) ([]Receipt, error) {
 			return nil, s.noneKnown(drafts[1:])
 		}
 		if h == nil {
-			return nil, fmt.Errorf("key %q of proposal %d is new, that of proposal 0 is not: %w", d.Key, i, ErrIdempotencyPartial)
+			return nil, fmt.Errorf("key %q of proposal %d is new, that of proposal 0 is not: %w", d.header.Key, i, ErrIdempotencyPartial)
 		}
-		cause := d.Cause.ID
-		if d.Cause.item > 0 {
-			cause = receipts[d.Cause.item-1].ID
+		cause := d.cause.ID
+		if d.cause.item > 0 {
+			cause = receipts[d.cause.item-1].ID
 		}
 		if !d.sameRequest(h, cause) {
-			return nil, &MismatchError{Item: i, Key: d.Key, Found: h.Seq}
+			return nil, &MismatchError{Item: i, Key: d.header.Key, Found: h.Seq}
 		}
 		receipts = append(receipts, chain.NewReceipt(s.store, h, hash, class))
 	}
@@ -140,12 +154,12 @@ func (s *Store) replayed(drafts []draft, class Durability) ([]Receipt, error) {
 // noneKnown returns an error if one of the keys is known.
 func (s *Store) noneKnown(drafts []draft) error {
 	for i := range drafts {
-		h, _, err := s.keyed(drafts[i].Key)
+		h, _, err := s.keyed(drafts[i].header.Key)
 		if err != nil {
 			return &ItemError{i + 1, err}
 		}
 		if h != nil {
-			return fmt.Errorf("key %q of proposal %d is known, that of proposal 0 is not: %w", drafts[i].Key, i+1, ErrIdempotencyPartial)
+			return fmt.Errorf("key %q of proposal %d is known, that of proposal 0 is not: %w", drafts[i].header.Key, i+1, ErrIdempotencyPartial)
 		}
 	}
 	return nil
@@ -205,7 +219,7 @@ func (b *batch) commit(drafts []draft) ([]Receipt, error) {
 // place checks the conditions of a draft and gives its event a place in the store.
 func (b *batch) place(d *draft, i int, h *event.Header) error {
 	s := b.s
-	stream := event.Stream{Entity: d.At.Entity, Lane: d.Lane}
+	stream := d.header.Stream()
 	at, ok := b.heads[stream]
 	if !ok {
 		var err error
@@ -213,10 +227,10 @@ func (b *batch) place(d *draft, i int, h *event.Header) error {
 			return &ItemError{i, err}
 		}
 	}
-	if d.Expect.set && d.Expect.clock != at.clock {
-		return &ConflictError{Item: i, Stream: fmt.Sprintf("%s/%d", stream.Entity, stream.Lane), Want: d.Expect.clock, Have: at.clock}
+	if d.expect.set && d.expect.clock != at.clock {
+		return &ConflictError{Item: i, Stream: fmt.Sprintf("%s/%d", stream.Entity, stream.Lane), Want: d.expect.clock, Have: at.clock}
 	}
-	if err := s.checkNone(d.IfNone, i); err != nil {
+	if err := s.checkNone(d.ifNone, i); err != nil {
 		return err
 	}
 	*h = d.header
@@ -233,8 +247,8 @@ func (b *batch) place(d *draft, i int, h *event.Header) error {
 	if h.Correlation.IsZero() {
 		h.Correlation = h.ID
 	}
-	if d.Cause.item > 0 {
-		h.Causation = b.entries[d.Cause.item-1].Header.ID
+	if d.cause.item > 0 {
+		h.Causation = b.entries[d.cause.item-1].Header.ID
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/batpak/batpak/chain"
 	"github.com/batpak/batpak/event"
@@ -94,38 +95,41 @@ func (e *ItemError) Unwrap() error { return e.Err }
 
 // A draft is a proposal checked, encoded and hashed: all that needs no lock.
 type draft struct {
-	*Proposal
-	header event.Header // but for what is decided at the commit
-	data   []byte
+	header     event.Header // but for what is decided at the commit
+	data       []byte
+	expect     Expect
+	ifNone     *IfNone
+	cause      Cause
+	durability Durability
 }
+
+// draftPool keeps drafts for commits of few proposals, which are most.
+var draftPool = sync.Pool{New: func() any { return new([pooledDrafts]draft) }}
+
+const pooledDrafts = 4
 
 const reservedNamespace = "batpak."
 
-// prepare checks the proposals and encodes their payloads.
-func (s *Store) prepare(ps []Proposal) ([]draft, error) {
-	if len(ps) > MaxBatch {
-		return nil, fmt.Errorf("commit of %d proposals, at most %d: %w", len(ps), MaxBatch, ErrTooLarge)
-	}
-	drafts := make([]draft, len(ps))
+// prepare checks the proposals, encodes their payloads, and fills in drafts, which are as many.
+func (s *Store) prepare(drafts []draft, ps []Proposal) error {
 	keyed, total := 0, 0
 	for i := range ps {
 		d := &drafts[i]
-		d.Proposal = &ps[i]
-		if err := d.prepare(i, s.opts.MaxPayload); err != nil {
-			return nil, &ItemError{i, err}
+		if err := d.prepare(&ps[i], i, s.opts.MaxPayload); err != nil {
+			return &ItemError{i, err}
 		}
-		if d.Key != "" {
+		if d.header.Key != "" {
 			keyed++
 		}
 		total += len(d.data) + headerBound(&d.header)
 	}
 	if keyed > 0 && keyed < len(ps) {
-		return nil, fmt.Errorf("%d of %d proposals have a key: %w", keyed, len(ps), ErrIdempotencyPartial)
+		return fmt.Errorf("%d of %d proposals have a key: %w", keyed, len(ps), ErrIdempotencyPartial)
 	}
 	if total > MaxCommitBytes-1024 {
-		return nil, fmt.Errorf("commit of %d bytes, at most %d: %w", total, MaxCommitBytes-1024, ErrTooLarge)
+		return fmt.Errorf("commit of %d bytes, at most %d: %w", total, MaxCommitBytes-1024, ErrTooLarge)
 	}
-	return drafts, uniqueKeys(drafts, keyed)
+	return uniqueKeys(drafts, keyed)
 }
 
 func uniqueKeys(drafts []draft, keyed int) error {
@@ -134,7 +138,7 @@ func uniqueKeys(drafts []draft, keyed int) error {
 	}
 	seen := make(map[string]int, keyed)
 	for i := range drafts {
-		key := drafts[i].Key
+		key := drafts[i].header.Key
 		if j, ok := seen[key]; ok {
 			return fmt.Errorf("proposals %d and %d have the same key %q: %w", j, i, key, ErrIdempotencyPartial)
 		}
@@ -149,25 +153,26 @@ var (
 	errCause       = fmt.Errorf("cause is not an earlier proposal of the commit: %w", event.ErrInvalid)
 )
 
-// prepare fills in the draft of proposal i.
-func (d *draft) prepare(i, maxPayload int) error {
-	if err := d.At.Validate(); err != nil {
+// prepare fills in the draft of p, which is proposal i.
+func (d *draft) prepare(p *Proposal, i, maxPayload int) error {
+	if err := p.At.Validate(); err != nil {
 		return err
 	}
-	if err := d.encode(); err != nil {
+	if err := d.encode(p); err != nil {
 		return err
 	}
 	if len(d.data) > maxPayload {
 		return fmt.Errorf("payload of %d bytes, at most %d: %w", len(d.data), maxPayload, ErrTooLarge)
 	}
 	h := &d.header
-	h.Entity, h.Scope, h.Lane, h.Key = d.At.Entity, d.At.Scope, d.Lane, d.Key
-	h.Correlation, h.Causation = d.Correlation, d.Cause.ID
+	h.Entity, h.Scope, h.Lane, h.Key = p.At.Entity, p.At.Scope, p.Lane, p.Key
+	h.Correlation, h.Causation = p.Correlation, p.Cause.ID
+	d.expect, d.ifNone, d.cause, d.durability = p.Expect, p.IfNone, p.Cause, p.Durability
 	h.PayloadLength = uint32(len(d.data))
 	h.Content = chain.Content(d.data)
-	if len(d.Extensions) > 0 {
-		h.Extensions = make(map[string][]byte, len(d.Extensions))
-		for name, v := range d.Extensions {
+	if len(p.Extensions) > 0 {
+		h.Extensions = make(map[string][]byte, len(p.Extensions))
+		for name, v := range p.Extensions {
 			h.Extensions[name] = bytes.Clone(v)
 		}
 	}
@@ -175,49 +180,59 @@ func (d *draft) prepare(i, maxPayload int) error {
 }
 
 // encode sets the kind, the version and the bytes of the payload.
-func (d *draft) encode() error {
-	if d.Payload == nil {
-		if d.Kind == 0 {
+func (d *draft) encode(p *Proposal) error {
+	if p.Payload == nil {
+		if p.Kind == 0 {
 			return errNoPayload
 		}
-		d.header.Kind, d.data = d.Kind, d.Data
-		return d.Kind.Validate()
+		d.header.Kind, d.data = p.Kind, p.Data
+		return p.Kind.Validate()
 	}
-	if d.Kind != 0 || d.Data != nil {
+	if p.Kind != 0 || p.Data != nil {
 		return errBothPayload
 	}
-	t := d.Payload.EventType()
+	t := p.Payload.EventType()
 	if err := t.Validate(); err != nil {
 		return err
 	}
 	d.header.Kind, d.header.PayloadVersion = t.Kind, t.Version
 	var err error
-	d.data, err = event.Marshal(d.Payload)
+	d.data, err = event.Marshal(p.Payload)
 	return err
 }
 
 // check refuses what the format or the rules of proposals do not allow.
 func (d *draft) check(i int) error {
-	for _, name := range slices.Sorted(maps.Keys(d.Extensions)) {
+	if err := checkExtensions(d.header.Extensions); err != nil {
+		return err
+	}
+	switch {
+	case len(d.header.Key) > event.MaxKeyBytes:
+		return fmt.Errorf("idempotency key of %d bytes, at most %d: %w", len(d.header.Key), event.MaxKeyBytes, ErrTooLarge)
+	case d.cause.item > i || d.cause.item < 0:
+		return errCause
+	case d.durability > Written:
+		return fmt.Errorf("durability %d: %w", d.durability, ErrInvalid)
+	case headerBound(&d.header) > event.MaxHeaderBytes:
+		return fmt.Errorf("header of up to %d bytes, at most %d: %w", headerBound(&d.header), event.MaxHeaderBytes, ErrTooLarge)
+	}
+	if d.ifNone != nil {
+		return d.ifNone.Query.Validate()
+	}
+	return nil
+}
+
+func checkExtensions(ext map[string][]byte) error {
+	if len(ext) == 0 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(ext)) {
 		if err := event.ValidateExtension(name); err != nil {
 			return err
 		}
 		if strings.HasPrefix(name, reservedNamespace) {
 			return fmt.Errorf("extension %q is in the reserved namespace %q: %w", name, reservedNamespace, ErrInvalid)
 		}
-	}
-	switch {
-	case len(d.Key) > event.MaxKeyBytes:
-		return fmt.Errorf("idempotency key of %d bytes, at most %d: %w", len(d.Key), event.MaxKeyBytes, ErrTooLarge)
-	case d.Cause.item > i || d.Cause.item < 0:
-		return errCause
-	case d.Durability > Written:
-		return fmt.Errorf("durability %d: %w", d.Durability, ErrInvalid)
-	case headerBound(&d.header) > event.MaxHeaderBytes:
-		return fmt.Errorf("header of up to %d bytes, at most %d: %w", headerBound(&d.header), event.MaxHeaderBytes, ErrTooLarge)
-	}
-	if d.IfNone != nil {
-		return d.IfNone.Query.Validate()
 	}
 	return nil
 }
@@ -238,7 +253,7 @@ func headerBound(h *event.Header) int {
 // cause stands for.
 func (d *draft) sameRequest(h *event.Header, cause event.ID) bool {
 	own := d.header.Correlation.IsZero()
-	return h.Coordinate() == d.At && h.Lane == d.Lane && h.Kind == d.header.Kind && h.PayloadVersion == d.header.PayloadVersion &&
+	return h.Coordinate() == d.header.Coordinate() && h.Lane == d.header.Lane && h.Kind == d.header.Kind && h.PayloadVersion == d.header.PayloadVersion &&
 		h.Content == d.header.Content && h.Causation == cause &&
 		(own && h.Correlation == h.ID || !own && h.Correlation == d.header.Correlation) &&
 		maps.EqualFunc(h.Extensions, d.header.Extensions, bytes.Equal)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -51,8 +52,8 @@ func (m *model) append(ps []Proposal, rs []Receipt) error {
 			return fmt.Errorf("event %d is not later than the one before", h.Seq)
 		}
 		e := Event{Header: h, Payload: append([]byte{}, p.Data...), Hash: chain.Event(event.AppendHeader(nil, &h))}
-		if d := cmp.Diff(chain.NewReceipt(m.store, &h, e.Hash, rs[i].Durability), rs[i]); d != "" {
-			return fmt.Errorf("receipt of event %d (- model, + store):\n%s", h.Seq, d)
+		if want := chain.NewReceipt(m.store, &h, e.Hash, rs[i].Durability); rs[i] != want {
+			return fmt.Errorf("receipt of event %d (- model, + store):\n%s", h.Seq, cmp.Diff(want, rs[i]))
 		}
 		m.events = append(m.events, e)
 		m.heads[stream] = e
@@ -112,10 +113,9 @@ func same(t *rapid.T, what string, got, want []Event) {
 		case i >= len(want):
 			t.Fatalf("%s: %d events where %d are due; event %d is too many", what, len(got), len(want), got[i].Seq)
 		}
-		if got[i].Hash == want[i].Hash && got[i].Seq == want[i].Seq && cmp.Equal(got[i], want[i]) {
-			continue
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Fatalf("%s: at %d of %d (- model, + store):\n%s", what, i, len(want), cmp.Diff(want[i], got[i]))
 		}
-		t.Fatalf("%s: at %d of %d (- model, + store):\n%s", what, i, len(want), cmp.Diff(want[i], got[i]))
 	}
 }
 
@@ -365,8 +365,8 @@ func TestQueriesEqualAFilterOfTheLog(t *testing.T) {
 			if err == nil {
 				err = m.append(ps, rs)
 			}
-			if err == nil && rapid.IntRange(1, 12).Draw(t, "fold") == 1 {
-				err = s.foldTo(s.accepted())
+			if err == nil && opts.foldEvents > 1000 && rapid.IntRange(1, 12).Draw(t, "fold") == 1 {
+				err = s.foldTo(s.accepted()) // the keeper, who would do so at another moment, sleeps
 			}
 			if err != nil {
 				t.Fatal(err)
