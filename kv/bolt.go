@@ -23,15 +23,9 @@ import (
 // pages, then the meta page that makes them true), and writes the list of free pages with each.
 // Without that list on disk, opening reads the whole file: 0.4 s warm and 10 s cold at a million events.
 const (
-	// mapBytes is how much address space the file's mapping has from the start. bbolt maps a longer range only when no
-	// read transaction is open, and new ones wait meanwhile: a View of 2 s held an Update up by 2.008 s, and with 1 GiB
-	// mapped by 0.1 s. A mapping past the end of the file takes addresses and no memory: 1 GiB of 128 TiB. A 32-bit
-	// process has 4 GiB in all, and on Windows the file takes the length of the mapping: there it is bbolt's default.
-	mapBytes = 1 << 30
-
 	// growBytes is how far bbolt extends the file beyond what a commit needs, with an extra sync each time. Because the
 	// mapping is longer than growBytes (db.growSize), each extension comes to pages × page size + growBytes: the
-	// default of 16 MiB makes a store of one key 16.8 MB long, ours 1.07 MB. An index of 36 bytes an event that is
+	// default of 16 MiB makes a store of one key 16.8 MB long, ours 1.08 MB. An index of 36 bytes an event that is
 	// written 50 000 events at a time grows by 1.8 MB a commit, so a smaller step would save nothing more.
 	growBytes = 1 << 20
 
@@ -41,6 +35,20 @@ const (
 
 	fileMode = 0o600
 )
+
+// mapBytes is how much address space the file's mapping has from the start. bbolt maps a longer range only when no read
+// transaction is open, and new ones wait meanwhile: a View of 2 s held an Update up by 2.008 s, and with 1 GiB
+// mapped by 0.1 s. A mapping past the end of the file takes addresses and no memory: 1 GiB of 128 TiB. A 32-bit process
+// has 3 GiB or so for everything, and on Windows the file takes the length of the mapping.
+func mapBytes() int {
+	switch {
+	case runtime.GOOS == "windows":
+		return growBytes
+	case strconv.IntSize == 32:
+		return 64 << 20
+	}
+	return 1 << 30
+}
 
 // boltDB keeps a bbolt file. Whatever bbolt does with a bad file stays in here.
 //
@@ -63,6 +71,8 @@ type boltDB struct {
 
 // OpenBolt opens the bbolt file of that name under root, and creates it if there is none. One DB has the file at a time;
 // for others, in this process or another, OpenBolt returns ErrLocked.
+//
+// An Update that makes the file outgrow its mapping, at each GiB, waits for the Views that are open, and new ones for it.
 //
 // A file that is not a good store is a DamagedError and is left as it was found; move it away and open again. Other
 // errors are the operating system's. Opening reads the inner pages of the trees and the list of free pages, not the
@@ -147,8 +157,8 @@ func openBolt(root *os.Root, name string, flag int) (db *bbolt.DB, file *os.File
 			return file, err
 		},
 	}
-	if strconv.IntSize == 64 && runtime.GOOS != "windows" && !options.ReadOnly {
-		options.InitialMmapSize = mapBytes
+	if !options.ReadOnly {
+		options.InitialMmapSize = mapBytes()
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -270,7 +280,8 @@ func (d *boltDB) start(writable bool) (t *boltTx, err error) {
 	return &boltTx{tx: tx, writable: writable, longest: tx.Size()}, nil
 }
 
-// finish rolls back what has not been committed, and so gives bbolt's locks back.
+// finish rolls back what has not been committed, and so gives bbolt's locks back. For a View that cannot panic: it
+// looks at no page.
 func (d *boltDB) finish(t *boltTx) {
 	t.ended = true
 	defer func() {
@@ -288,7 +299,9 @@ func (d *boltDB) finish(t *boltTx) {
 func (d *boltDB) unlock(writable bool) {
 	field := reflect.ValueOf(d.db).Elem().FieldByName
 	if writable {
-		(*sync.Mutex)(field("rwlock").Addr().UnsafePointer()).Unlock()
+		lock := (*sync.Mutex)(field("rwlock").Addr().UnsafePointer())
+		lock.TryLock() // as d.writer is held, only this Update can have it, and then it has it now
+		lock.Unlock()
 		return
 	}
 	(*sync.RWMutex)(field("mmaplock").Addr().UnsafePointer()).RUnlock()

@@ -177,10 +177,10 @@ func TestDamageHeaders(t *testing.T) {
 	}
 }
 
-// FuzzDamage writes bytes into a good store. Each run opens it, so it goes slowly; the tests above are its seeds.
+// FuzzDamage writes bytes into a good store. The seed makes a branch of a leaf.
 func FuzzDamage(f *testing.F) {
 	whole, root := wholeFile(f), tempRoot(f)
-	f.Add(uint32(5*pageBytes+8), []byte{1, 0, 2})
+	f.Add(uint32(5*pageBytes+8), []byte{1})
 	f.Fuzz(func(t *testing.T, at uint32, patch []byte) {
 		file := bytes.Clone(whole)
 		copy(file[int(at)%len(file):], patch)
@@ -197,11 +197,12 @@ func TestDamageTruncated(t *testing.T) {
 	}
 }
 
-// branchPages are the pages that have children, highest first.
-func branchPages(file []byte) (pages []int) {
+// branchPages are the pages that have children.
+func branchPages(file []byte) (pages []uint64) {
 	for at := 2 * pageBytes; at < len(file); at += pageBytes {
-		if binary.NativeEndian.Uint64(file[at:]) == uint64(at/pageBytes) && binary.NativeEndian.Uint16(file[at+8:]) == 1 {
-			pages = append(pages, at/pageBytes)
+		id := binary.NativeEndian.Uint64(file[at:])
+		if id == uint64(at/pageBytes) && binary.NativeEndian.Uint16(file[at+8:]) == 1 {
+			pages = append(pages, id)
 		}
 	}
 	return pages
@@ -214,10 +215,10 @@ func TestDamageCycle(t *testing.T) {
 	whole, root := wholeFile(t), tempRoot(t)
 	found := 0
 	for _, page := range branchPages(whole) {
-		for i := range int(binary.NativeEndian.Uint16(whole[page*pageBytes+10:])) {
-			for _, to := range append(branchPages(whole), 0, 1, 2, 1<<20, 1<<51, -1) {
+		for i := range int(binary.NativeEndian.Uint16(whole[int(page)*pageBytes+10:])) {
+			for _, to := range append(branchPages(whole), 0, 1, 2, 1<<20, 1<<51, 1<<64-1) {
 				file := bytes.Clone(whole)
-				binary.NativeEndian.PutUint64(file[page*pageBytes+16+16*i+8:], uint64(to))
+				binary.NativeEndian.PutUint64(file[int(page)*pageBytes+16+16*i+8:], to)
 				if use(t, root, file, true) != nil {
 					found++
 				}
@@ -226,6 +227,40 @@ func TestDamageCycle(t *testing.T) {
 	}
 	if found == 0 {
 		t.Error("nothing found")
+	}
+}
+
+// TestDamageLeaves damages the first element of each leaf, which no check at opening reads.
+func TestDamageLeaves(t *testing.T) {
+	whole, root := wholeFile(t), tempRoot(t)
+	length := func(bytes uint32) func(page []byte) {
+		return func(page []byte) { binary.NativeEndian.PutUint32(page[16+12:], bytes) }
+	}
+	for _, test := range []struct {
+		name  string
+		do    func(page []byte)
+		cause string
+	}{
+		{"value of 64 KiB", length(1 << 16), ""},
+		{"value of 1 MiB", length(1 << 20), "longer than the file"},
+		{"value of 1 GiB", length(1 << 30), "longer than the file"},
+		{"value of 4 GiB", length(1<<32 - 1), "out of range"},
+		{"last key first", func(p []byte) { p[16+binary.NativeEndian.Uint32(p[16+4:])] = 0xff }, "out of order"},
+		{"nested bucket", func(p []byte) { p[16] = 1 }, "nested bucket"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var causes strings.Builder
+			for at := 2 * pageBytes; at < len(whole); at += pageBytes {
+				if whole[at+8] == 2 && binary.NativeEndian.Uint64(whole[at:]) == uint64(at/pageBytes) {
+					file := bytes.Clone(whole)
+					test.do(file[at:])
+					fmt.Fprintln(&causes, use(t, root, file, true))
+				}
+			}
+			if !strings.Contains(causes.String(), test.cause) {
+				t.Errorf("got %s, want %q among it", causes.String(), test.cause)
+			}
+		})
 	}
 }
 

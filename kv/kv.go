@@ -12,8 +12,8 @@
 // as long as it lasts: Updates that finish meanwhile do not show in it. Any number of Views run beside each other and
 // beside one Update.
 //
-// A callback must not call its DB, whose methods may wait for the callback to return, and must not let another
-// goroutine use its Tx.
+// A callback must not call its DB, and a View must not wait for an Update: either may be waiting for it to return.
+// No other goroutine may use its Tx.
 //
 // # Damage
 //

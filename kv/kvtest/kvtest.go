@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/batpak/batpak/kv"
@@ -423,6 +424,8 @@ func hold(t *testing.T, db kv.DB) (run func(fn func(kv.Tx))) {
 	}
 }
 
+// testSnapshot has Views wait for Updates, which only a test may: of so little data that no implementation makes
+// the Updates wait in turn.
 func testSnapshot(t *testing.T, db kv.DB) {
 	state := func(generation string) func(kv.Tx) {
 		return func(tx kv.Tx) { wantPairs(t, tx, "b", generation) }
@@ -649,17 +652,27 @@ func testClosed(t *testing.T, db kv.DB) {
 func testCloseWaits(t *testing.T, db kv.DB) {
 	prepare(t, db)
 	run := hold(t, db)
+	var ended atomic.Bool
 	var closing sync.WaitGroup
 	for range 2 {
 		closing.Go(func() {
 			if err := db.Close(); err != nil {
 				t.Errorf("Close: %v", err)
 			}
+			if !ended.Load() {
+				t.Error("Close returned before the transaction")
+			}
 		})
 	}
-	for db.View(func(kv.Tx) error { return nil }) == nil { // until Close has begun
+	for range 1000 { // once Close has begun, time for it to return too early
+		for db.View(func(kv.Tx) error { return nil }) == nil {
+			runtime.Gosched()
+		}
 		runtime.Gosched()
 	}
-	run(func(tx kv.Tx) { wantPairs(t, tx, "b", "gone=no k=v") })
+	run(func(tx kv.Tx) {
+		wantPairs(t, tx, "b", "gone=no k=v")
+		ended.Store(true)
+	})
 	closing.Wait()
 }
