@@ -14,7 +14,6 @@ import (
 // none. Successive calls of an ascending cursor must not lower v, nor raise it for a descending one.
 type cursor interface {
 	seek(v uint32) (uint32, bool, error)
-	count() int // of its postings, at most
 }
 
 // listCursor walks a list. It decodes a block at a time.
@@ -25,8 +24,6 @@ type listCursor struct {
 	values  []uint32 // nil: none decoded yet
 	buf     [blockLen]uint32
 }
-
-func (c *listCursor) count() int { return c.list.count }
 
 func (c *listCursor) seek(v uint32) (uint32, bool, error) {
 	if !c.holds(v) {
@@ -79,8 +76,6 @@ type oneCursor struct {
 	reverse bool
 }
 
-func (c oneCursor) count() int { return 1 }
-
 func (c oneCursor) seek(v uint32) (uint32, bool, error) {
 	return c.v, !c.reverse && c.v >= v || c.reverse && c.v <= v, nil
 }
@@ -88,17 +83,11 @@ func (c oneCursor) seek(v uint32) (uint32, bool, error) {
 // orCursor is the union of cursors, of which there is at least one.
 type orCursor struct {
 	of      []cursor
+	count   int // of the postings of all
 	reverse bool
 }
 
-func (c orCursor) count() (n int) {
-	for _, o := range c.of {
-		n += o.count()
-	}
-	return n
-}
-
-func (c orCursor) seek(v uint32) (best uint32, found bool, err error) {
+func (c *orCursor) seek(v uint32) (best uint32, found bool, err error) {
 	for _, o := range c.of {
 		w, ok, err := o.seek(v)
 		if err != nil {
@@ -111,25 +100,25 @@ func (c orCursor) seek(v uint32) (best uint32, found bool, err error) {
 	return best, found, nil
 }
 
-// andCursor is the intersection of cursors, of which there is at least one: each in turn leaps to where the one before it
-// is, until all are at the same posting.
-type andCursor []cursor
+// andCursor is the intersection of cursors: each in turn leaps to where the one before it is, until all are at the same
+// posting. Without any, it is all events.
+type andCursor []counted
 
-func (c andCursor) count() int { return c[0].count() }
+type counted struct {
+	cursor
+	count int // of its postings, at most
+}
 
 func (c andCursor) seek(v uint32) (uint32, bool, error) {
-	for agreed := 0; agreed < len(c); {
-		agreed = 0
-		for _, o := range c {
-			w, ok, err := o.seek(v)
-			if !ok || err != nil {
-				return 0, false, err
-			}
-			if w == v {
-				agreed++
-			}
-			v = w
+	for i, agreed := 0, 0; agreed < len(c); i = (i + 1) % len(c) {
+		w, ok, err := c[i].seek(v)
+		if !ok || err != nil {
+			return 0, false, err
 		}
+		if w != v {
+			v, agreed = w, 0
+		}
+		agreed++
 	}
 	return v, true, nil
 }
@@ -203,58 +192,53 @@ func (s *selection) addCategory(c event.Category) {
 	s.add(termRange{from, append(to, 0)})
 }
 
-// cursor returns the candidates in r, or nil if there are none. s is not empty.
+// cursor returns the candidates in r, or nil if there are none.
 func (s selection) cursor(r *run, reverse bool) (cursor, error) {
 	and := make(andCursor, 0, len(s))
 	for _, u := range s {
 		c, err := u.cursor(r, reverse)
-		if c == nil || err != nil {
+		if c.count == 0 || err != nil {
 			return nil, err
 		}
 		and = append(and, c)
 	}
-	if len(and) == 1 {
-		return and[0], nil
-	}
-	slices.SortStableFunc(and, func(a, b cursor) int { return cmp.Compare(a.count(), b.count()) }) // the long ones leap
+	slices.SortStableFunc(and, func(a, b counted) int { return cmp.Compare(a.count, b.count) }) // the long ones leap
 	return and, nil
 }
 
-func (u *union) cursor(r *run, reverse bool) (cursor, error) {
-	var or []cursor
-	var err error
+func (u *union) cursor(r *run, reverse bool) (counted, error) {
+	or := &orCursor{reverse: reverse}
 	for _, t := range u.terms {
-		if or, err = appendCursors(or, r, t, reverse); err != nil {
-			return nil, err
+		if err := or.add(r, t); err != nil {
+			return counted{}, err
 		}
 	}
 	if u.also >= r.first && u.also <= r.last {
-		or = append(or, oneCursor{uint32(u.also - r.first), reverse})
+		or.of = append(or.of, oneCursor{uint32(u.also - r.first), reverse})
+		or.count++
 	}
-	switch len(or) {
-	case 0:
-		return nil, nil
-	case 1:
-		return or[0], nil
+	if len(or.of) == 1 {
+		return counted{or.of[0], or.count}, nil
 	}
-	return orCursor{or, reverse}, nil
+	return counted{or, or.count}, nil
 }
 
-// appendCursors appends the cursors over the lists of the terms in t.
-func appendCursors(to []cursor, r *run, t termRange, reverse bool) ([]cursor, error) {
+// add adds cursors over the lists of the terms in t.
+func (c *orCursor) add(r *run, t termRange) error {
 	for i := r.search(t.from); i < r.len(); i++ {
 		term := r.term(i)
 		if term == nil {
-			return nil, errTerms
+			return errTerms
 		}
 		if t.to == nil && !bytes.Equal(term, t.from) || t.to != nil && bytes.Compare(term, t.to) >= 0 {
 			break
 		}
 		l, err := r.list(i)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		to = append(to, &listCursor{list: l, reverse: reverse})
+		c.of = append(c.of, &listCursor{list: l, reverse: c.reverse})
+		c.count += l.count
 	}
-	return to, nil
+	return nil
 }

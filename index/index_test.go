@@ -296,7 +296,7 @@ func (c *machine) Seek(t *rapid.T) {
 			t.Fatal(err)
 		}
 		i, _ := slices.BinarySearchFunc(c.entries, at, func(e *Entry, at event.Timestamp) int { return cmp.Compare(e.Header.Time, at) })
-		if want := event.Seq(i + 1); got > want || got == 0 || want-got >= blockRows {
+		if want := event.Seq(i + 1); got > want || got == 0 || want-got >= timeStride {
 			t.Fatalf("seek %d: %d, the first event at or after it is %d of %d", at, got, want, c.last())
 		}
 	}

@@ -61,13 +61,8 @@ func (l *list) block(k int, buf *[blockLen]uint32) ([]uint32, error) {
 	out := buf[:min(blockLen, l.count-k*blockLen)]
 	out[0] = v
 	for i := 1; i < len(out); i++ {
-		d, n := uint32(0), 1
-		if len(rest) > 0 && rest[0] < 0x80 { // nearly always
-			d = uint32(rest[0])
-		} else {
-			d, n = uvarint(rest)
-		}
-		if d == 0 || d > l.span-v {
+		d, n := uvarint(rest)
+		if d == 0 || d > l.span-v { // also if there is none
 			return nil, errList
 		}
 		v, rest = v+d, rest[n:]
@@ -145,28 +140,45 @@ func newListWriter(dst []byte, count int) listWriter {
 }
 
 func (w *listWriter) add(v uint32) {
-	switch {
-	case w.tabled && w.n%blockLen == 0:
-		entry := w.dst[w.table+tableEntry*(w.n/blockLen):]
-		binary.LittleEndian.PutUint32(entry, v)
-		binary.LittleEndian.PutUint32(entry[4:], uint32(len(w.dst)-w.distances))
-	case w.n == 0:
-		w.dst = binary.AppendUvarint(w.dst, uint64(v))
-	default:
-		w.dst = binary.AppendUvarint(w.dst, uint64(v-w.prev))
+	if w.n%blockLen != 0 || w.n != 0 && !w.tabled {
+		w.append(v - w.prev)
+	} else {
+		w.begin(v)
 	}
 	w.n++
 	w.prev = v
 }
 
+// begin begins a block.
+func (w *listWriter) begin(v uint32) {
+	if !w.tabled {
+		w.append(v)
+		return
+	}
+	entry := w.dst[w.table+tableEntry*(w.n/blockLen):]
+	binary.LittleEndian.PutUint32(entry, v)
+	binary.LittleEndian.PutUint32(entry[4:], uint32(len(w.dst)-w.distances))
+}
+
+func (w *listWriter) append(v uint32) {
+	for ; v >= 0x80; v >>= 7 {
+		w.dst = append(w.dst, byte(v)|0x80)
+	}
+	w.dst = append(w.dst, byte(v))
+}
+
 // uvarint decodes a uint32 in its shortest form and returns how many bytes it took, 0 if there is none.
 func uvarint(b []byte) (v uint32, n int) {
-	if len(b) > 0 && b[0] < 0x80 {
-		return uint32(b[0]), 1
+	for shift := 0; n < len(b) && shift < 32; shift += 7 {
+		c := b[n]
+		n++
+		v |= uint32(c&0x7F) << shift
+		if c < 0x80 {
+			if c == 0 && n > 1 || shift == 28 && c > 0xF {
+				return 0, 0
+			}
+			return v, n
+		}
 	}
-	u, n := binary.Uvarint(b)
-	if n <= 0 || u > 1<<32-1 || b[n-1] == 0 {
-		return 0, 0
-	}
-	return uint32(u), n
+	return 0, 0
 }

@@ -85,7 +85,7 @@ func (l *listing) merge(v *view) error {
 	var sources []termSource
 	for i := range v.meta.runs {
 		ref := &v.meta.runs[i]
-		r, err := v.x.run(v.tx, ref)
+		r, err := ref.open(v.tx)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/kv"
 )
 
 // A merging is when runs become one. Whenever a run has been written, the newest fanIn runs are looked at: if the oldest
@@ -51,27 +52,26 @@ func (g *merging) due(runs []runRef) (from, to int) {
 
 func (r *runRef) events() event.Seq { return r.last - r.first + 1 }
 
-func (r *runRef) id() [2]event.Seq { return [2]event.Seq{r.first, r.last} }
-
 // merge merges what is due, until nothing is.
-func (f *fold) merge() error {
+func (x *Index) merge() error {
 	for {
-		from, to := f.x.merging.due(f.next.runs)
+		from, to := x.merging.due(x.folded.Load().runs)
 		if from == to {
 			return nil
 		}
-		if err := f.mergeRuns(from, to); err != nil {
+		err := x.update(func(tx kv.Tx, m *meta) error { return m.merge(tx, from, to) })
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// mergeRuns replaces runs from to to-1 by one.
-func (f *fold) mergeRuns(from, to int) error {
-	refs := slices.Clone(f.next.runs[from:to])
+// merge replaces runs from to to-1 by one.
+func (m *meta) merge(tx kv.Tx, from, to int) error {
+	refs := slices.Clone(m.runs[from:to])
 	sources := make([]mergeSource, len(refs))
 	for i := range refs {
-		r, err := f.x.run(f.tx, &refs[i])
+		r, err := refs[i].open(tx)
 		if err != nil {
 			return err
 		}
@@ -81,14 +81,16 @@ func (f *fold) mergeRuns(from, to int) error {
 	if err != nil {
 		return err
 	}
+	m.runs = slices.Delete(m.runs, from, to)
+	if err := m.putRun(tx, from, b); err != nil {
+		return err
+	}
 	for i := range refs {
-		if err := f.tx.Delete(refs[i].bucket(), refs[i].key()); err != nil {
+		if err := tx.Delete(refs[i].bucket, refs[i].key); err != nil {
 			return err
 		}
 	}
-	f.merged = append(f.merged, refs...)
-	f.next.runs = slices.Delete(f.next.runs, from, to)
-	return f.putRun(from, b)
+	return nil
 }
 
 // A mergeSource is a run and the place in it.
@@ -135,15 +137,17 @@ func mergeSources(sources []mergeSource) ([]byte, error) {
 	}
 }
 
-// newMergedWriter returns a writer with room for all terms and lists, so that it need not grow.
+// newMergedWriter returns a writer that has the rows of all sources, and room for their terms and lists.
 func newMergedWriter(sources []mergeSource) *runWriter {
 	w := &runWriter{first: sources[0].first, last: sources[len(sources)-1].last}
-	n, terms, lists := 0, 0, 0
+	ends, terms, lists := 0, 0, 0
 	for i := range sources {
-		n, terms, lists = n+sources[i].len(), terms+len(sources[i].terms), lists+len(sources[i].lists)
+		s := &sources[i]
+		w.times, w.rows = append(w.times, s.times), append(w.rows, s.rows)
+		ends, terms, lists = ends+len(s.termEnds), terms+len(s.terms), lists+len(s.lists)
 	}
-	w.termEnds, w.listEnds = make([]uint32, 0, n), make([]uint32, 0, n)
-	w.terms, w.lists = make([]byte, 0, terms), make([]byte, 0, lists+n)
+	w.termEnds, w.listEnds = make([]byte, 0, ends), make([]byte, 0, ends)
+	w.terms, w.lists = make([]byte, 0, terms), make([]byte, 0, lists)
 	return w
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"sort"
+	"sync/atomic"
 
 	"github.com/batpak/batpak/event"
 	"github.com/batpak/batpak/kv"
@@ -39,6 +41,19 @@ type runRef struct {
 	first, last event.Seq
 	size        uint32
 	slot        uint32
+	bucket      string
+	key         []byte
+	verified    *atomic.Bool // the checksum has been compared since the index was opened
+}
+
+func newRunRef(first, last event.Seq, size, slot uint32) runRef {
+	key := binary.BigEndian.AppendUint64(nil, uint64(first))
+	return runRef{
+		first: first, last: last, size: size, slot: slot,
+		bucket:   fmt.Sprintf("run %d", slot),
+		key:      binary.BigEndian.AppendUint64(key, uint64(last)),
+		verified: new(atomic.Bool),
+	}
 }
 
 const (
@@ -60,8 +75,8 @@ type Position struct {
 	Link    event.Hash      // of the commit
 }
 
-// encode sets m.raw to the record.
-func (m *meta) encode(store event.StoreID) {
+// encode returns the record.
+func (m *meta) encode(store event.StoreID) []byte {
 	b := make([]byte, 4, metaHeader+metaRun*len(m.runs))
 	b = binary.LittleEndian.AppendUint32(b, metaFormat)
 	b = append(b, store[:]...)
@@ -76,7 +91,7 @@ func (m *meta) encode(store event.StoreID) {
 		b = binary.LittleEndian.AppendUint32(b, r.slot)
 	}
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
-	m.raw = b
+	return b
 }
 
 // decodeMeta returns the record in b, which must be that of the store. It does not alias b.
@@ -107,17 +122,13 @@ func decodeMeta(b []byte, store event.StoreID) (*meta, error) {
 func (m *meta) decodeRuns(b []byte) error {
 	end := event.Seq(0)
 	for ; len(b) > 0; b = b[metaRun:] {
-		r := runRef{
-			first: end + 1,
-			last:  event.Seq(binary.LittleEndian.Uint64(b)),
-			size:  binary.LittleEndian.Uint32(b[8:]),
-			slot:  binary.LittleEndian.Uint32(b[12:]),
-		}
-		if r.last <= end || r.last > event.MaxSeq {
+		last := event.Seq(binary.LittleEndian.Uint64(b))
+		if last <= end || last > event.MaxSeq {
 			return errors.New("runs are not in order")
 		}
-		m.runs = append(m.runs, r)
-		end = r.last
+		size, slot := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
+		m.runs = append(m.runs, newRunRef(end+1, last, size, slot))
+		end = last
 	}
 	if end != m.position.Seq {
 		return fmt.Errorf("runs end at %d, the position is %d", end, m.position.Seq)
@@ -134,35 +145,30 @@ func (m *meta) freeSlot() uint32 {
 	return slot
 }
 
-func (r *runRef) bucket() string { return fmt.Sprintf("run %d", r.slot) }
-
-func (r *runRef) key() []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(r.first)), uint64(r.last))
+// find returns the place of the run that holds seq, which is folded.
+func (m *meta) find(seq event.Seq) int {
+	return sort.Search(len(m.runs), func(i int) bool { return m.runs[i].last >= seq })
 }
 
-// metaIn returns the meta record that tx sees. Usually it is the one that x holds, decoded.
-func (x *Index) metaIn(tx kv.Tx) (*meta, error) {
-	m := x.meta.Load()
+// metaIn returns the meta record that tx sees, which began after f was current. Usually it is that of f, decoded.
+func (f *folded) metaIn(tx kv.Tx, store event.StoreID) (*meta, error) {
 	raw := tx.Get(metaBucket, metaKey)
-	if bytes.Equal(raw, m.raw) && (raw == nil) == (m.raw == nil) {
-		return m, nil
+	if bytes.Equal(raw, f.raw) && (raw == nil) == (f.raw == nil) {
+		return f.meta, nil
 	}
-	m, err := decodeMeta(raw, x.store)
+	m, err := decodeMeta(raw, store)
+	if err == nil && m.position.Seq < f.position.Seq {
+		err = fmt.Errorf("went back from %d to %d", f.position.Seq, m.position.Seq)
+	}
 	if err != nil {
 		return nil, &DamagedError{"meta record", err}
 	}
 	return m, nil
 }
 
-// putMeta writes m, which then is what tx sees.
-func (x *Index) putMeta(tx kv.Tx, m *meta) error {
-	m.encode(x.store)
-	return tx.Put(metaBucket, metaKey, m.raw)
-}
-
-// run opens the run that r refers to. The first time in this process it compares the checksum.
-func (x *Index) run(tx kv.Tx, r *runRef) (run, error) {
-	b := tx.Get(r.bucket(), r.key())
+// open returns the run that r refers to, which aliases values of tx. The first time it compares the checksum.
+func (r *runRef) open(tx kv.Tx) (run, error) {
+	b := tx.Get(r.bucket, r.key)
 	if int64(len(b)) != int64(r.size) {
 		return run{}, r.damaged(fmt.Errorf("%d bytes, not %d", len(b), r.size))
 	}
@@ -172,13 +178,10 @@ func (x *Index) run(tx kv.Tx, r *runRef) (run, error) {
 		return run{}, r.damaged(err)
 	case opened.first != r.first || opened.last != r.last:
 		return run{}, r.damaged(errRange)
+	case !r.verified.Load() && !runChecksum(b):
+		return run{}, r.damaged(errChecksum)
 	}
-	if _, ok := x.verified.Load(r.id()); !ok {
-		if !runChecksum(b) {
-			return run{}, r.damaged(errChecksum)
-		}
-		x.verified.Store(r.id(), nil)
-	}
+	r.verified.Store(true)
 	return opened, nil
 }
 

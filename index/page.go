@@ -129,7 +129,7 @@ func (p *page) addFolded() error {
 		return nil
 	}
 	return p.x.view(func(v view) error {
-		f := foldedPage{page: p, view: v, reader: rowReader{tx: v.tx}, after: after, through: through}
+		f := foldedPage{page: p, view: v, after: after, through: through}
 		if err := f.narrow(); err != nil {
 			return err
 		}
@@ -137,11 +137,10 @@ func (p *page) addFolded() error {
 	})
 }
 
-// foldedPage is the part of a page that comes from the runs and rows of one transaction.
+// foldedPage is the part of a page that comes from the runs of one transaction.
 type foldedPage struct {
 	*page
 	view           view
-	reader         rowReader
 	after, through event.Seq
 }
 
@@ -160,18 +159,18 @@ func (f *foldedPage) narrowTime() error {
 	since, until := f.q.TimeRange()
 	last := f.tail.first - 1
 	if !f.q.Since.IsZero() {
-		seq, err := f.reader.seek(since, last)
+		seq, err := f.view.seek(since, last)
 		if err != nil {
 			return err
 		}
 		f.after = max(f.after, seq-1)
 	}
 	if !f.q.Until.IsZero() {
-		seq, err := f.reader.seek(until, last)
+		seq, err := f.view.seek(until, last)
 		if err != nil {
 			return err
 		}
-		f.through = min(f.through, seq+blockRows-1)
+		f.through = min(f.through, seq+timeStride-1)
 	}
 	return nil
 }
@@ -205,9 +204,6 @@ func (f *foldedPage) add() error {
 		return nil
 	}
 	s := selectionOf(f.q)
-	if len(s) == 0 {
-		return f.addAll()
-	}
 	runs := f.view.meta.runs
 	for i := range runs {
 		r := &runs[i]
@@ -224,31 +220,9 @@ func (f *foldedPage) add() error {
 	return nil
 }
 
-// addAll adds the rows of all events in the range.
-func (f *foldedPage) addAll() error {
-	for n := event.Seq(0); n < f.through-f.after && !f.full(); n++ {
-		seq := f.after + 1 + n
-		if f.q.Reverse {
-			seq = f.through - n
-		}
-		if err := f.addRow(seq); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f *foldedPage) addRow(seq event.Seq) error {
-	row, err := f.reader.row(seq)
-	if err == nil {
-		f.rows = append(f.rows, row)
-	}
-	return err
-}
-
 // addRun adds the rows of the candidates in one run.
 func (f *foldedPage) addRun(s selection, r *runRef) error {
-	opened, err := f.view.x.run(f.view.tx, r)
+	opened, err := r.open(f.view.tx)
 	if err != nil {
 		return err
 	}
@@ -273,9 +247,7 @@ func (f *foldedPage) addRun(s selection, r *runRef) error {
 		if !ok || found < low || found > high {
 			return nil
 		}
-		if err := f.addRow(r.first + event.Seq(found)); err != nil {
-			return err
-		}
+		f.rows = append(f.rows, opened.row(found))
 		if !f.q.Reverse {
 			v = found + 1
 		} else if found == 0 {

@@ -17,9 +17,12 @@ type tail struct {
 	mu sync.RWMutex
 	snapshot
 	bytes int64 // what the entries take, about
-	heads map[event.Stream]event.Seq
+	heads map[event.Stream]*head
 	keys  map[string]event.Seq
 }
+
+// head is the newest event of a stream in the tail.
+type head struct{ seq event.Seq }
 
 // A snapshot is the events first to last, in memory. If there are none, first is last+1.
 type snapshot struct {
@@ -36,6 +39,7 @@ const chunkLen = 1024
 type slot struct {
 	entry *Entry
 	prev  event.Seq // of the same stream; it may be folded by now. 0: it was not in the tail
+	head  *head     // of the stream; changes, and is not for readers of snapshots
 }
 
 // An Entry is what the index must know of one event.
@@ -62,7 +66,7 @@ func (e *Entry) sizeBytes() int64 {
 // start makes the tail empty, after the event at seq.
 func (t *tail) start(seq event.Seq) {
 	t.first, t.last, t.base = seq+1, seq, uint64(seq)/chunkLen
-	t.heads = make(map[event.Stream]event.Seq)
+	t.heads = make(map[event.Stream]*head)
 	t.keys = make(map[string]event.Seq)
 }
 
@@ -70,17 +74,22 @@ func (t *tail) append(e *Entry) {
 	size := e.sizeBytes()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	seq, stream := e.Header.Seq, e.Header.Stream()
+	seq := e.Header.Seq
 	if seq != t.last+1 {
 		panic(fmt.Sprintf("index: event %d appended after %d", seq, t.last))
 	}
 	if n := uint64(seq-1)/chunkLen - t.base; n == uint64(len(t.chunks)) {
 		t.chunks = append(t.chunks, new(chunk))
 	}
-	*t.slot(seq) = slot{e, t.heads[stream]}
+	h := t.heads[e.Header.Stream()]
+	if h == nil {
+		h = new(head)
+		t.heads[e.Header.Stream()] = h
+	}
+	*t.slot(seq) = slot{e, h.seq, h}
+	h.seq = seq
 	t.last = seq
 	t.bytes += size
-	t.heads[stream] = seq
 	if e.Header.Key != "" {
 		t.keys[e.Header.Key] = seq
 	}
@@ -104,9 +113,10 @@ func (t *tail) dropSome(through event.Seq) bool {
 		if t.first > through {
 			return true
 		}
-		e := t.slot(t.first).entry
-		if s := e.Header.Stream(); t.heads[s] == t.first {
-			delete(t.heads, s)
+		slot := t.slot(t.first)
+		e := slot.entry
+		if slot.head.seq == t.first {
+			delete(t.heads, e.Header.Stream())
 		}
 		if k := e.Header.Key; k != "" && t.keys[k] == t.first {
 			delete(t.keys, k)
@@ -132,7 +142,10 @@ func (t *tail) snap() snapshot {
 func (t *tail) snapStream(s event.Stream) (snapshot, event.Seq) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.snapshot, t.heads[s]
+	if h := t.heads[s]; h != nil {
+		return t.snapshot, h.seq
+	}
+	return t.snapshot, 0
 }
 
 func (t *tail) key(key string) (event.Seq, bool) {

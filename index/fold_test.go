@@ -1,0 +1,212 @@
+package index
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/kv"
+)
+
+func openMemory(t testing.TB) *Index {
+	t.Helper()
+	x, err := Open(kv.NewMemory(), testStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// appendAll appends n new events of m.
+func appendAll(x *Index, m *model, n int) {
+	s := seedTail(m, n)
+	for seq := s.first; seq <= s.last; seq++ {
+		x.Append(s.entry(seq))
+	}
+}
+
+// TestFoldFails makes the transaction of a fold, and then that of a merge, fail. Nothing is lost and the next Fold makes
+// up for it.
+func TestFoldFails(t *testing.T) {
+	var m model
+	x := openMemory(t)
+	x.merging.fanIn = 2
+	appendAll(x, &m, 10)
+	good := x.folded.Load()
+	failure := errors.New("disk full")
+
+	x.folded.Store(&folded{failingDB{DB: good.db, err: failure}, good.meta})
+	if err := x.Fold(Position{Seq: 10}); !errors.Is(err, failure) {
+		t.Fatal(err)
+	}
+	if n, _ := x.Tail(); n != 10 || x.Position().Seq != 0 {
+		t.Fatalf("%d events in the tail, folded to %d", n, x.Position().Seq)
+	}
+	x.folded.Store(good)
+	if err := x.Fold(Position{Seq: 10}); err != nil {
+		t.Fatal(err)
+	}
+
+	appendAll(x, &m, 10)
+	x.folded.Store(&folded{&failingAfter{DB: good.db, updates: 1, err: failure}, x.folded.Load().meta})
+	if err := x.Fold(Position{Seq: 20}); !errors.Is(err, failure) {
+		t.Fatal(err)
+	}
+	if n, _ := x.Tail(); n != 0 || x.Position().Seq != 20 {
+		t.Fatalf("%d events in the tail, folded to %d", n, x.Position().Seq)
+	}
+	x.folded.Store(&folded{good.db, x.folded.Load().meta})
+	if err := x.Fold(Position{Seq: 20}); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := x.Stats(); err != nil || len(st.Runs) != 1 {
+		t.Fatalf("%+v %v", st, err)
+	}
+	if got, want := pages(t, x, &m, event.Query{Scope: "s"}, 7), m.query(&event.Query{}); !slices.Equal(got, want) {
+		t.Fatalf("got %d", got)
+	}
+}
+
+// failingAfter fails Updates with err after the first few.
+type failingAfter struct {
+	kv.DB
+	updates int
+	err     error
+}
+
+func (d *failingAfter) Update(fn func(kv.Tx) error) error {
+	if d.updates--; d.updates < 0 {
+		return d.err
+	}
+	return d.DB.Update(fn)
+}
+
+// TestFoldMany folds more events than one new run may have, in which one stream has more than a page walks back for.
+func TestFoldMany(t *testing.T) {
+	var m model
+	x := openMemory(t)
+	appendAll(x, &m, foldSpan+5000)
+	stream := event.Query{Entity: "a:b", Lane: new(event.Lane(1)), ClockAfter: 100}
+	for _, folded := range []event.Seq{0, 1000, m.last() - 3000, m.last()} {
+		if err := x.Fold(Position{Seq: folded}); err != nil {
+			t.Fatal(err)
+		}
+		for _, reverse := range []bool{false, true} {
+			stream.Reverse = reverse
+			if got, want := pages(t, x, &m, stream, 700), m.query(&stream); !slices.Equal(got, want) {
+				t.Fatalf("folded to %d, reverse %v: %s", folded, reverse, firstDifference(got, want))
+			}
+		}
+	}
+	if st, err := x.Stats(); err != nil || len(st.Runs) != 4 {
+		t.Fatalf("%+v %v", st, err)
+	}
+}
+
+// TestMisuse is of what only a bug of the caller can do.
+func TestMisuse(t *testing.T) {
+	var m model
+	x := openMemory(t)
+	appendAll(x, &m, 10)
+	for name, misuse := range map[string]func(){
+		"append again":      func() { x.Append(m.at(10)) },
+		"fold the unknown":  func() { x.Fold(Position{Seq: 11}) },
+		"fold what is past": func() { x.Fold(Position{Seq: 5}); x.Fold(Position{Seq: 4}) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			misuse()
+		}()
+	}
+}
+
+// TestMergingDue has runs by their spans, all of one byte an event.
+func TestMergingDue(t *testing.T) {
+	g := merging{fanIn: 4, span: 100, bytes: 1000}
+	for _, c := range []struct {
+		name     string
+		spans    []event.Seq
+		from, to int
+	}{
+		{"too few", []event.Seq{1, 1, 1}, 0, 0},
+		{"of a size", []event.Seq{1, 1, 1, 1}, 0, 4},
+		{"the newest", []event.Seq{9, 1, 1, 1, 1}, 1, 5},
+		{"after a larger one", []event.Seq{4, 1, 1, 1}, 0, 0},
+		{"after one as large as the others", []event.Seq{3, 1, 1, 1}, 0, 4},
+		{"as many as fit the span", []event.Seq{30, 30, 30, 30}, 0, 3},
+		{"none fits the span", []event.Seq{90, 90, 90, 90}, 0, 0},
+	} {
+		var refs []runRef
+		end := event.Seq(0)
+		for i, n := range c.spans {
+			refs = append(refs, newRunRef(end+1, end+n, uint32(n), uint32(i)))
+			end += n
+		}
+		if from, to := g.due(refs); from != c.from || to != c.to {
+			t.Errorf("%s: runs %d to %d, want %d to %d", c.name, from, to, c.from, c.to)
+		}
+	}
+	big := []runRef{newRunRef(1, 1, 600, 0), newRunRef(2, 2, 300, 1), newRunRef(3, 3, 300, 2), newRunRef(4, 4, 1, 3)}
+	if from, to := g.due(big); from != 0 || to != 2 {
+		t.Errorf("as many as fit the bytes: runs %d to %d", from, to)
+	}
+}
+
+// TestRunCount folds events one, three or five at a time: the runs stay few.
+func TestRunCount(t *testing.T) {
+	var m model
+	x := openMemory(t)
+	most := 0
+	for i := range 2000 {
+		appendAll(x, &m, 1+i%3*2)
+		if err := x.Fold(Position{Seq: m.last()}); err != nil {
+			t.Fatal(err)
+		}
+		most = max(most, len(x.folded.Load().runs))
+	}
+	if most > 4*maxFanIn {
+		t.Fatalf("%d runs for %d events", most, m.last())
+	}
+}
+
+// TestAdopt replaces the folded part of an index beside readers.
+func TestAdopt(t *testing.T) {
+	var m model
+	x, y := openMemory(t), openMemory(t)
+	appendAll(x, &m, 100)
+	for seq := event.Seq(1); seq <= 60; seq++ {
+		y.Append(m.at(seq))
+	}
+	old := x.folded.Load().db
+	if err := x.Fold(Position{Seq: 60}); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Adopt(y); err == nil {
+		t.Fatal("adopted an index that ends elsewhere")
+	}
+	if err := y.Fold(Position{Seq: 60}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 1000 {
+			if got := pages(t, x, &m, event.Query{Scope: "s"}, 50); len(got) != 100 {
+				t.Errorf("%d events", len(got))
+				return
+			}
+		}
+	}()
+	if err := x.Adopt(y); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+}

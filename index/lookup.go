@@ -1,0 +1,90 @@
+package index
+
+import (
+	"fmt"
+
+	"github.com/batpak/batpak/event"
+)
+
+// A Row says where an event is.
+type Row struct {
+	Seq    event.Seq
+	Offset uint32  // of the record from the start of its segment, in bytes
+	Length uint32  // of the record, in bytes
+	Check  [8]byte // the first bytes of the event's hash
+	Entry  *Entry  // the event itself while it is in the tail, else nil; not to be changed
+}
+
+// Row returns where the event at seq is. If there is none the error matches [event.ErrNotFound].
+func (x *Index) Row(seq event.Seq) (row Row, err error) {
+	s := x.tail.snap()
+	switch {
+	case seq == 0 || seq > s.last:
+		return Row{}, fmt.Errorf("index: event %d: %w", seq, event.ErrNotFound)
+	case seq >= s.first:
+		return s.row(seq), nil
+	}
+	err = x.view(func(v view) error {
+		r, err := v.meta.runs[v.meta.find(seq)].open(v.tx)
+		if err == nil {
+			row = r.row(uint32(seq - r.first))
+		}
+		return err
+	})
+	return row, err
+}
+
+// Seek returns a seq from 1 to Last()+1 such that every event before it has a time before t, and the first event at or
+// after t, or Last()+1, is less than 256 after it. It costs a binary search over the times of every 256th event.
+func (x *Index) Seek(t event.Timestamp) (seq event.Seq, err error) {
+	s := x.tail.snap()
+	if s.first <= s.last && s.entry(s.first).Header.Time < t || s.first == 1 {
+		return s.seek(t), nil
+	}
+	err = x.view(func(v view) error {
+		seq, err = v.seek(t, s.first-1)
+		return err
+	})
+	return seq, err
+}
+
+// Head returns the newest event of a stream, and whether there is one.
+func (x *Index) Head(s event.Stream) (event.Seq, bool, error) {
+	if _, seq := x.tail.snapStream(s); seq != 0 {
+		return seq, true, nil
+	}
+	return x.newest(appendStreamTerm(nil, s))
+}
+
+// Key returns the newest event that has this idempotency key, and whether there is one.
+func (x *Index) Key(key string) (event.Seq, bool, error) {
+	if seq, ok := x.tail.key(key); ok {
+		return seq, true, nil
+	}
+	return x.newest(appendTextTerm(nil, tagKey, key))
+}
+
+// newest returns the newest folded event that has a term, and whether there is one.
+func (x *Index) newest(term []byte) (seq event.Seq, ok bool, err error) {
+	if x.Position().Seq == 0 {
+		return 0, false, nil
+	}
+	err = x.view(func(v view) error {
+		seq, err = v.newest(term)
+		return err
+	})
+	return seq, seq != 0, err
+}
+
+// StreamSeq returns the event of a stream that has clock c, and whether there is one.
+func (x *Index) StreamSeq(s event.Stream, c event.Clock) (seq event.Seq, ok bool, err error) {
+	tail, head := x.tail.snapStream(s)
+	if seq, done := tail.streamSeq(head, c); done || c == 0 {
+		return seq, seq != 0, nil
+	}
+	err = x.view(func(v view) error {
+		seq, err = v.nth(appendStreamTerm(nil, s), uint64(c))
+		return err
+	})
+	return seq, seq != 0, err
+}
