@@ -118,7 +118,7 @@ func (s *Store) admit(drafts []draft, class Durability) ([]Receipt, error) {
 func (s *Store) now() (event.Timestamp, error) {
 	t := s.opts.Clock()
 	now := event.TimestampOf(t)
-	if now <= 0 || now/1000 >= 1<<48 {
+	if now <= 0 || max(now, s.lastTime) > event.MaxTimestamp-MaxBatch {
 		return 0, fmt.Errorf("clock says %v: %w", t, ErrClock)
 	}
 	return max(now, s.lastTime+1), nil

@@ -71,7 +71,7 @@ type segmentVector struct {
 	First      event.Seq  `json:"first"`
 	LinkBefore event.Hash `json:"link_before"`
 	Sealed     bool       `json:"sealed"`
-	Last       event.Seq  `json:"last"`
+	Last       event.Seq  `json:"last,omitempty"`
 	Link       event.Hash `json:"link,omitzero"`
 }
 
@@ -301,7 +301,7 @@ func headerVectors() vectors[headerVector, invalidVector] {
 	invalid("empty", nil)
 	invalid("cut off", full[:len(full)-1])
 	invalid("a byte behind it", append(bytes.Clone(full), 0))
-	invalid("not a map", append([]byte{0x80 | 9}, small[1:]...))
+	invalid("not a map", append([]byte{0x80 | 2*(small[0]&31)}, small[1:]...))
 	invalid("one pair fewer than said", append([]byte{small[0] + 1}, small[1:]...))
 	invalid("indefinite length", append(append([]byte{0xBF}, small[1:]...), 0xFF))
 	invalid("length of the map not shortest", append([]byte{0xB8, small[0] & 31}, small[1:]...))
@@ -313,7 +313,7 @@ func headerVectors() vectors[headerVector, invalidVector] {
 	}())
 	invalid("key twice", append([]byte{small[0] + 1, 1, 1}, small[1:]...))
 	invalid("key 0", append([]byte{small[0] + 1, 0, 1}, small[1:]...))
-	invalid("negative key", append([]byte{small[0] + 1, 0x20, 1}, small[1:]...))
+	invalid("negative key", append(append([]byte{small[0] + 1}, small[1:]...), 0x20, 1))
 	change := func(name string, change func(*event.Header)) {
 		h, err := event.DecodeHeader(small)
 		if err != nil {
@@ -336,8 +336,30 @@ func headerVectors() vectors[headerVector, invalidVector] {
 	change("idempotency key of 257 bytes", func(h *event.Header) { h.Key = string(bytes.Repeat([]byte{1}, 257)) })
 	change("extension without a dot", func(h *event.Header) { h.Extensions = map[string][]byte{"abc": nil} })
 	change("extension with two dots", func(h *event.Header) { h.Extensions = map[string][]byte{"a.b.c": nil} })
-	change("later key not deterministic", func(h *event.Header) { h.Unknown = []byte{0x13, 0x18, 0x01} })
-	change("float not shortest", func(h *event.Header) { h.Unknown = []byte{0x13, 0xFA, 0x3F, 0x80, 0, 0} })
+	change("no clock", func(h *event.Header) { h.Clock = 0 })
+	change("no time", func(h *event.Header) { h.Time = 0 })
+	change("time beyond the id", func(h *event.Header) { h.Time = event.MaxTimestamp + 1 })
+	change("longer than 65536 bytes", func(h *event.Header) { h.Extensions = map[string][]byte{"a.b": make([]byte, 1<<16-100)} })
+	later := func(name string, pair ...byte) { // at the end, with the count right
+		invalid(name, append(append([]byte{small[0] + 1}, small[1:]...), pair...))
+	}
+	later("later key not deterministic", 0x13, 0x18, 0x01)
+	later("float not shortest", 0x13, 0xFA, 0x3F, 0x80, 0, 0)
+	later("NaN not the shortest", 0x13, 0xFB, 0x7F, 0xF8, 0, 0, 0, 0, 0, 0)
+	later("map in a later key with a key twice", 0x13, 0xA2, 1, 1, 1, 1)
+	later("indefinite string in a later key", 0x13, 0x5F, 0x41, 1, 0xFF)
+	later("text in a later key not UTF-8", 0x13, 0x61, 0xFF)
+	later("simple value that is reserved", 0x13, 0xF8, 0x20)
+	later("value at level 17", append([]byte{0x13}, append(bytes.Repeat([]byte{0x81}, 15), 0)...)...)
+	later("flags of two bytes", 16, 0x19, 1, 0)
+	later("flags as text", 16, 0x61, 'x')
+	later("encryption with one key", 17, 0xA1, 1, 0x61, 'k')
+	later("encryption with a short nonce", append([]byte{17, 0xA2, 1, 0x61, 'k', 2, 0x57}, make([]byte, 23)...)...)
+	later("encryption with an empty key scope", append([]byte{17, 0xA2, 1, 0x60, 2, 0x58, 24}, make([]byte, 24)...)...)
+	later("no extension in the map", 18, 0xA0)
+	later("extension of text", 18, 0xA1, 0x63, 'a', '.', 'b', 0x61, 'x')
+	later("extensions out of order", 18, 0xA2, 0x63, 'b', '.', 'b', 0x40, 0x63, 'a', '.', 'b', 0x40)
+	later("empty idempotency key", 15, 0x40)
 	i := bytes.Index(small, []byte{7, 1, 8})
 	invalid("correlation is the id", func() []byte {
 		h, _ := event.DecodeHeader(small)
@@ -419,7 +441,7 @@ func commitVectors(cs []log.Commit) vectors[commitVector, commitVector] {
 	alter("payload changed", func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
 	alter("payload changed, checksum right", func(b []byte) []byte { b[len(b)-1] ^= 1; return repairCommit(b) })
 	alter("link changed, checksum right", func(b []byte) []byte { b[28] ^= 1; return repairCommit(b) })
-	alter("durable watermark changed, checksum right", func(b []byte) []byte { b[20] ^= 1; return repairCommit(b) })
+	alter("durable watermark changed, checksum right", func(b []byte) []byte { b[20]--; return repairCommit(b) })
 	alter("durable watermark not below the first seq", func(b []byte) []byte {
 		binary.LittleEndian.PutUint64(b[20:], uint64(batch.First))
 		return repairCommit(b)
@@ -430,7 +452,66 @@ func commitVectors(cs []log.Commit) vectors[commitVector, commitVector] {
 	alter("no record", func(b []byte) []byte { b[16] = 0; return repairCommit(b) })
 	alter("length too short", func(b []byte) []byte { binary.LittleEndian.PutUint32(b, 51); return b })
 	v.Invalid = append(v.Invalid, commitVector{Name: "another link before", Hex: batch.Hex, LinkBefore: event.Hash{1}, First: batch.First})
+	forge := func(name string, change func(hs []event.Header)) {
+		v.Invalid = append(v.Invalid, commitVector{Name: name, Hex: forgeCommit(cs, batch.First, batch.LinkBefore, change), LinkBefore: batch.LinkBefore, First: batch.First})
+	}
+	forge("seq of an event, hashes right", func(hs []event.Header) { hs[2].Seq++ })
+	forge("seq in an id, hashes right", func(hs []event.Header) { hs[0].ID[11]++; hs[0].Correlation = hs[0].ID })
+	forge("time in an id, hashes right", func(hs []event.Header) { hs[0].ID[5]++; hs[0].Correlation = hs[0].ID })
+	forge("times not increasing, hashes right", func(hs []event.Header) { hs[1].Time = hs[0].Time; hs[1].ID = event.NewID(hs[1].Time, hs[1].Seq, 1<<31) })
+	forge("clock skips one, hashes right", func(hs []event.Header) { hs[2].Clock++ })
+	forge("previous hash, hashes right", func(hs []event.Header) { hs[2].Prev[0] ^= 1 })
+	forge("genesis, hashes right", func(hs []event.Header) { hs[0].Prev[0] ^= 1 })
+	forge("content hash, hashes right", func(hs []event.Header) { hs[0].Content[0] ^= 1 })
+	forge("payload length, hashes right", func(hs []event.Header) { hs[0].PayloadLength++ })
 	return v
+}
+
+// forgeCommit changes the headers of the commit that begins with first, and makes checksum and link right.
+func forgeCommit(cs []log.Commit, first event.Seq, before event.Hash, change func([]event.Header)) []byte {
+	for _, c := range cs {
+		if c.First != first {
+			continue
+		}
+		var hs []event.Header
+		var payloads [][]byte
+		for r := range c.Each() {
+			h, err := event.DecodeHeader(r.Header)
+			if err != nil {
+				panic(err)
+			}
+			hs, payloads = append(hs, h), append(payloads, r.Payload)
+		}
+		change(hs)
+		c.Records = nil
+		var hashes []byte
+		for i := range hs {
+			if i == 2 { // it follows the second one in its stream, which may have changed
+				if before, err := event.DecodeHeader(event.AppendHeader(nil, &hs[1])); err == nil && hs[2].Prev == originalHash(cs, hs[1].Seq) {
+					hs[2].Prev = chain.Event(event.AppendHeader(nil, &before))
+				}
+			}
+			b := event.AppendHeader(nil, &hs[i])
+			h := chain.Event(b)
+			hashes = append(hashes, h[:]...)
+			c.Records = log.AppendRecord(c.Records, b, payloads[i])
+		}
+		c.Link = chain.Link(before, c.First, c.Durable, hashes)
+		return encodeCommit(&c)
+	}
+	panic("no such commit")
+}
+
+// originalHash returns the event hash of an event before anything was forged.
+func originalHash(cs []log.Commit, seq event.Seq) event.Hash {
+	for _, c := range cs {
+		for r := range c.Each() {
+			if r.Seq == seq {
+				return chain.Event(r.Header)
+			}
+		}
+	}
+	return event.Hash{}
 }
 
 func segmentVectors(t *testing.T, dir string, r *Reader) vectors[segmentVector, segmentVector] {
@@ -457,6 +538,13 @@ func segmentVectors(t *testing.T, dir string, r *Reader) vectors[segmentVector, 
 	empty := newest
 	empty.Name, empty.Hex, empty.Last, empty.Link = "newest without a commit", newest.Hex[:72], newest.First-1, newest.LinkBefore
 	v.Valid = append(v.Valid, zeros, empty)
+	dirty := zeros
+	dirty.Name, dirty.Hex, dirty.Last, dirty.Link = "a byte behind the zeros of the newest", append(bytes.Clone(zeros.Hex), 1), 0, Hash{}
+	few := newest
+	few.Name, few.Hex, few.Last, few.Link = "a few bytes behind the last commit of the newest", append(bytes.Clone(newest.Hex), 0, 1, 0), 0, Hash{}
+	none := sealed
+	none.Name, none.Hex, none.Last, none.Link = "sealed without a commit", sealed.Hex[:72], 0, Hash{}
+	v.Invalid = append(v.Invalid, dirty, few, none)
 
 	alter := func(name string, change func(x *segmentVector, b []byte) []byte) {
 		x := sealed
@@ -537,6 +625,9 @@ func TestInvalidSegments(t *testing.T) {
 	var segments vectors[segmentVector, segmentVector]
 	loadVectors(t, "segments.json", &segments)
 	for _, x := range segments.Invalid {
+		if !x.Sealed {
+			continue // what follows the newest commit is for recovery
+		}
 		t.Run(x.Name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "store")
 			if err := os.CopyFS(dir, os.DirFS(filepath.Join(vectorDir, "store"))); err != nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // A header is one CBOR map in core deterministic encoding. Keys are small unsigned integers; a key is absent when its
@@ -19,7 +20,7 @@ import (
 //	 5 lane             uint
 //	 6 clock            uint, from 1
 //	 7 kind             uint, 16 bits, not 0
-//	 8 time             uint, microseconds since 1970, not 0
+//	 8 time             uint, microseconds since 1970, not 0, at most MaxTimestamp
 //	 9 correlation      bytes(16), absent when it is the id itself
 //	10 causation        bytes(16)
 //	11 payload version  uint, 16 bits
@@ -391,7 +392,7 @@ func (d *headerDecoder) field(h *Header, key uint64) (err error) {
 		n, err = d.uint(1<<16 - 1)
 		h.Kind = Kind(n)
 	case keyTime:
-		n, err = d.uint(1<<63 - 1)
+		n, err = d.uint(uint64(MaxTimestamp))
 		h.Time = Timestamp(n)
 	case keyCorrelation:
 		err = d.fill(h.Correlation[:])
@@ -438,7 +439,7 @@ func (d *headerDecoder) encryption() (*Encryption, error) {
 			if err != nil {
 				return nil, err
 			}
-			if r := checkBytes(string(b)); r == NotUTF8 {
+			if !utf8.Valid(b) {
 				return nil, errText
 			}
 			e.KeyScope = string(b)

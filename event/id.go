@@ -106,6 +106,9 @@ func parseHex(dst, text []byte) error {
 // run ahead of the wall clock when events come faster than one a microsecond or the clock is set back.
 type Timestamp int64
 
+// MaxTimestamp is the latest time of an event: its milliseconds fill 48 bits of the id. It is in the year 10889.
+const MaxTimestamp Timestamp = 1000<<48 - 1
+
 // TimestampOf returns t in microseconds, rounded down.
 func TimestampOf(t time.Time) Timestamp { return Timestamp(t.UnixMicro()) }
 
