@@ -38,9 +38,12 @@ func must[T any](v T, err error) T {
 }
 
 // Marshal returns v in core deterministic encoding. Struct fields are named by the cbor or json tag, else by their own
-// name. The error matches [ErrInvalid].
+// name. What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses. The error matches [ErrInvalid].
 func Marshal(v any) ([]byte, error) {
 	b, err := cborEncoder.Marshal(v)
+	if err == nil {
+		err = CheckCanonical(b)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encode %T as CBOR: %w: %w", v, ErrInvalid, err)
 	}
@@ -59,10 +62,10 @@ func Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// CheckCanonical reports whether data is exactly one CBOR value in core deterministic encoding, nested at most 16 deep.
+// CheckCanonical reports whether data is exactly one CBOR value in core deterministic encoding, nested at most 32 deep.
 // It allocates nothing for input that is. The error names the offset and matches [ErrInvalid].
 func CheckCanonical(data []byte) error {
-	rest, err := skipCanonical(data, maxCBORDepth)
+	rest, err := skipCanonical(data, maxPayloadDepth)
 	if err == nil && len(rest) > 0 {
 		err = errTrailing
 	}
@@ -72,7 +75,11 @@ func CheckCanonical(data []byte) error {
 	return nil
 }
 
-const maxCBORDepth = 16
+// How deep values may be nested, the outermost counted.
+const (
+	maxPayloadDepth = 32
+	maxHeaderDepth  = 16
+)
 
 var (
 	errTrailing   = errors.New("bytes after the value")
@@ -82,7 +89,7 @@ var (
 	errKeyOrder   = errors.New("map keys are not unique and sorted")
 	errText       = errors.New("text is not UTF-8")
 	errSimple     = errors.New("simple value is reserved")
-	errDepth      = errors.New("nested deeper than 16")
+	errDepth      = errors.New("nested too deep")
 )
 
 // The major types of CBOR.

@@ -163,7 +163,7 @@ func countKeys(h *Header) int {
 func countPairs(b []byte) (n int) {
 	for len(b) > 0 {
 		for range 2 {
-			rest, err := skipCanonical(b, maxCBORDepth)
+			rest, err := skipCanonical(b, maxHeaderDepth)
 			if err != nil {
 				return n
 			}
@@ -274,7 +274,7 @@ func (d *headerDecoder) decode(h *Header) error {
 		}
 		last = key
 		if key > keyExtensions {
-			if d.b, err = skipCanonical(d.b, maxCBORDepth-1); err != nil {
+			if d.b, err = skipCanonical(d.b, maxHeaderDepth-1); err != nil {
 				return fmt.Errorf("key %d: %w", key, err)
 			}
 			h.Unknown = append(h.Unknown, pair[:len(pair)-len(d.b)]...)

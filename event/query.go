@@ -56,8 +56,15 @@ func (q *Query) TimeRange() (since, until Timestamp) {
 	return since, until
 }
 
-// ceilMicro rounds up, so that comparing whole microseconds with the result decides as comparing with t would.
+// ceilMicro rounds up, so that comparing whole microseconds with the result decides as comparing with t would. Times that no
+// event can have, some of which no int64 of microseconds can hold either, become the nearest that decides the same.
 func ceilMicro(t time.Time) Timestamp {
+	switch {
+	case t.Before(time.UnixMicro(0)):
+		return 0
+	case t.After(MaxTimestamp.Time()):
+		return MaxTimestamp + 1
+	}
 	us := t.UnixMicro()
 	if t.Nanosecond()%1000 != 0 {
 		us++
