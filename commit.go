@@ -85,12 +85,17 @@ func (s *Store) class(drafts []draft) Durability {
 }
 
 // settle waits until the events up to last are as durable as asked for.
-func (s *Store) settle(last event.Seq, class Durability) error {
+func (s *Store) settle(last event.Seq, class Durability) (err error) {
 	if class == Durable {
-		return s.log.Sync(last)
+		err = s.log.Sync(last)
+	} else {
+		s.keeper.note()
+		err = s.log.Flush()
 	}
-	s.keeper.note()
-	return s.log.Flush()
+	if err == nil && s.Visible() < last {
+		s.progress() // another caller may have written them before the index had them
+	}
+	return err
 }
 
 // admit decides: it finds the original receipts, or checks the conditions and appends. The caller holds commitMu.
@@ -275,6 +280,7 @@ func (b *batch) accept(c *log.Commit) {
 		s.heads.put(e.Header.Stream(), head{e.Header.Seq, e.Header.Clock, e.Hash})
 	}
 	s.end, s.lastTime = c.End(), b.entries[len(b.entries)-1].Header.Time
+	s.appended.Store(uint64(s.end.Seq))
 	s.keeper.appended(s.end.Seq, s.opts.foldEvents)
 }
 
@@ -284,7 +290,7 @@ func (s *Store) checkNone(c *IfNone, item int) error {
 		return nil
 	}
 	q := c.Query
-	q.After, q.Through, q.Reverse, q.Limit = max(q.After, c.After), s.end.Seq, false, 0
+	q.After, q.Through, q.Reverse, q.Limit = c.After, s.end.Seq, false, 0
 	if c.Query.Through > 0 {
 		q.Through = min(c.Query.Through, s.end.Seq)
 	}

@@ -2,7 +2,6 @@ package batpak
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -163,8 +162,8 @@ func (s *Store) quarantine() error {
 	return err
 }
 
-// openLog recovers the log and brings the index up to date with it. If the two do not agree and the log by itself is whole,
-// the index goes. Whatever the index or the lock file knew to be durable must be found.
+// openLog recovers the log and brings the index up to date with it. What the index or the lock file knows to be durable must
+// be in the log as they know it; an index that is itself damaged goes.
 func (s *Store) openLog() error {
 	p := s.index.Position()
 	witness := p.Seq
@@ -175,31 +174,13 @@ func (s *Store) openLog() error {
 	if err == nil {
 		err = s.replayLog(witness)
 	}
-	if p.Seq == 0 || !errors.Is(err, ErrCorrupt) && !errors.Is(err, index.ErrDamaged) {
-		return err
-	}
-	if errors.Is(err, ErrCorrupt) && s.checkLog(witness) != nil {
+	if !errors.Is(err, index.ErrDamaged) {
 		return err
 	}
 	if err := s.newIndex(err); err != nil {
 		return err
 	}
 	return s.replayLog(witness)
-}
-
-// checkLog reads the whole log without an index.
-func (s *Store) checkLog(witness event.Seq) error {
-	segments, err := log.OpenSegments(s.fs, s.store)
-	if err != nil {
-		return err
-	}
-	defer segments.Close()
-	r := replay{store: s.store, link: chain.Origin(s.store)}
-	end, err := segments.Scan(log.Position{Link: r.link}, r.commit)
-	if err == nil && end.Seq < witness {
-		err = fmt.Errorf("log ends at event %d: %w", end.Seq, ErrCorrupt)
-	}
-	return err
 }
 
 // checkAnchor checks that the last event in the index file is in the log, at the position from which replay goes on.
@@ -241,6 +222,7 @@ func (s *Store) replayLog(witness event.Seq) error {
 	s.log, s.segments = l, l.Segments
 	s.opened.Replayed, s.opened.TornFile, s.opened.TornAt, s.opened.TornBytes = rec.Replayed, rec.TornFile, rec.TornAt, rec.TornBytes
 	s.end, s.lastTime = r.end(p), r.time
+	s.appended.Store(uint64(s.end.Seq))
 	s.raiseVisible(s.end.Seq)
 	return nil
 }
@@ -250,13 +232,14 @@ func (s *Store) progress() {
 	if s.log == nil {
 		return // still opening
 	}
+	accepted := event.Seq(s.appended.Load())
 	if s.opts.Durability == Written {
-		s.raiseVisible(s.log.Written())
+		s.raiseVisible(min(s.log.Written(), accepted))
 		return
 	}
 	s.publishMu.Lock()
 	defer s.publishMu.Unlock()
-	to := s.log.Durable()
+	to := min(s.log.Durable(), accepted)
 	if to > s.Visible() {
 		if err := s.publishWatermark(to); err != nil {
 			s.opts.Logger.Warn("lock file: readers in other processes fall behind", "error", err)

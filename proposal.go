@@ -52,14 +52,19 @@ type IfNone struct {
 type Cause struct {
 	ID ID
 
-	item int // of this Commit, from 1
+	item int // of this Commit, from 1; negative: of none
 }
 
 // CauseID names an event by its id.
 func CauseID(id ID) Cause { return Cause{ID: id} }
 
 // CauseItem names an earlier proposal of the same Commit by its index, from 0.
-func CauseItem(index int) Cause { return Cause{item: index + 1} }
+func CauseItem(index int) Cause {
+	if index < 0 {
+		return Cause{item: -1} // which Commit refuses
+	}
+	return Cause{item: index + 1}
+}
 
 // A ConflictError says that the condition of a proposal did not hold; nothing was appended. It matches [ErrConflict].
 type ConflictError struct {

@@ -37,7 +37,7 @@ func (v *view) Query(q Query) iter.Seq2[Event, error] {
 		}
 		for more := true; more; {
 			if more, err = s.next(yield); err != nil {
-				yield(Event{}, err)
+				yield(Event{}, v.unlessClosed(err))
 				return
 			}
 		}
@@ -57,7 +57,7 @@ func (v *view) Page(q Query) (Page, error) {
 			return true
 		})
 		if err != nil {
-			return Page{}, err
+			return Page{}, v.unlessClosed(err)
 		}
 	}
 	p.Next, p.More = s.position(), !s.exhausted
@@ -71,7 +71,7 @@ func (v *view) Page(q Query) (Page, error) {
 func (v *view) Follow(ctx context.Context, q Query) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		if err := v.follow(ctx, q, yield); err != nil {
-			yield(Event{}, err)
+			yield(Event{}, v.unlessClosed(err))
 		}
 	}
 }

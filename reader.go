@@ -102,9 +102,12 @@ func (r *Reader) Refresh() error {
 			r.replay.limit = seq
 		}
 	}
-	_, err := r.segments.Scan(r.replay.at, r.replay.commit)
+	end, err := r.segments.Scan(r.replay.at, r.replay.commit)
 	if errors.Is(err, errBeyond) {
 		err = nil
+	}
+	if err == nil && end.Seq < r.replay.limit {
+		err = log.Lost(log.SegmentName(r.segments.Locate(end.Seq+1)), end.Offset, end.Seq, r.replay.limit)
 	}
 	r.raiseVisible(r.replay.at.Seq)
 	return err

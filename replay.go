@@ -14,7 +14,7 @@ import (
 // commit's link computed from the one before.
 type replay struct {
 	store      event.StoreID
-	index      *index.Index    // nil: only check
+	index      *index.Index
 	link       event.Hash      // of the commit before
 	id         event.ID        // of the event before; zero if unknown
 	time       event.Timestamp // of the event before
@@ -52,9 +52,6 @@ func (r *replay) commit(c *log.Commit) error {
 		return place(bad, c, c.Offset)
 	}
 	r.link, r.at = c.Link, c.End()
-	if r.index == nil {
-		return nil
-	}
 	for i := range r.entries {
 		e := r.entries[i]
 		r.index.Append(&e)

@@ -24,8 +24,7 @@ func fill(t testing.TB, s *Store, from, count, size int) {
 	}
 }
 
-// A stuck loop runs over a sequence in a goroutine of its own and holds still in the body of its first event until it is
-// let go.
+// A stuck loop runs over a sequence in a goroutine of its own and holds still in the body of one event until it is let go.
 type stuck struct {
 	in, release chan struct{}
 	done        chan struct{}
@@ -33,7 +32,11 @@ type stuck struct {
 	err         error
 }
 
-func hold(seq func(func(Event, error) bool)) *stuck {
+// hold runs a loop up to its first event.
+func hold(seq func(func(Event, error) bool)) *stuck { return holdAt(seq, 1) }
+
+// holdAt runs a loop up to its nth event.
+func holdAt(seq func(func(Event, error) bool), n int) *stuck {
 	st := &stuck{in: make(chan struct{}), release: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(st.done)
@@ -42,11 +45,10 @@ func hold(seq func(func(Event, error) bool)) *stuck {
 				st.err = err
 				return
 			}
-			if len(st.got) == 0 {
+			if st.got = append(st.got, e.Seq); len(st.got) == n {
 				close(st.in)
 				<-st.release
 			}
-			st.got = append(st.got, e.Seq)
 		}
 	}()
 	<-st.in
@@ -173,7 +175,7 @@ func TestFollowBesideWriters(t *testing.T) {
 	for _, class := range []Durability{Durable, Written} {
 		t.Run(class.String(), func(t *testing.T) {
 			s := openTest(t, memoryDir(t), &Options{Durability: class, SegmentBytes: 1 << 18, foldEvents: 300})
-			const writers, commits, size = 8, 40, 50
+			const writers, commits, size = 8, 25, 50
 			const end = writers * commits * size
 			var wg, readers sync.WaitGroup
 			var stop atomic.Bool

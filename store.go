@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/batpak/batpak/event"
 	"github.com/batpak/batpak/index"
@@ -24,6 +25,8 @@ type Store struct {
 	lock   vfs.File
 	log    *log.Log
 	opened OpenReport
+
+	appended atomic.Uint64 // end.Seq, set when the index has everything up to it
 
 	// commitMu is held while the order of events is decided. What follows it is guarded by it.
 	commitMu sync.Mutex
@@ -143,12 +146,12 @@ func (s *Store) Wait(ctx context.Context, w Watermark, seq Seq) error {
 		changed := s.changed.wait()
 		have, ok := w.of(s.Frontier())
 		switch {
+		case s.closed.Load():
+			return ErrClosed
 		case !ok:
 			return fmt.Errorf("wait: watermark %d: %w", w, ErrInvalid)
 		case have >= seq:
 			return nil
-		case s.closed.Load():
-			return ErrClosed
 		}
 		if err := s.log.Err(); err != nil {
 			return err

@@ -169,6 +169,9 @@ func verify(ctx context.Context, opts *VerifyOptions, v *verifier) (Report, erro
 	if err == nil {
 		err = v.finish()
 	}
+	if v.index != nil {
+		err = v.index.unlessClosed(err)
+	}
 	v.report.Took = time.Since(begin)
 	return v.report, err
 }

@@ -96,7 +96,16 @@ func (v *view) At(seq Seq) (Event, error) {
 	if err := v.ready(); err != nil {
 		return Event{}, err
 	}
-	return v.at(seq)
+	e, err := v.at(seq)
+	return e, v.unlessClosed(err)
+}
+
+// unlessClosed returns ErrClosed for an error that comes of the store having been closed meanwhile.
+func (v *view) unlessClosed(err error) error {
+	if err != nil && v.closed.Load() {
+		return ErrClosed
+	}
+	return err
 }
 
 func (v *view) at(seq event.Seq) (Event, error) {
@@ -218,7 +227,11 @@ func (v *view) Walk(id ID, limit int) (Walk, error) {
 	if err != nil {
 		return Walk{}, err
 	}
-	return chain.Ancestry(v.store, e, limit, func(e *Event) (Event, error) { return v.streamEvent(e.Stream(), e.Clock-1) })
+	w, err := chain.Ancestry(v.store, e, limit, func(e *Event) (Event, error) {
+		p, err := v.streamEvent(e.Stream(), e.Clock-1)
+		return p, v.unlessClosed(err)
+	})
+	return w, err
 }
 
 // streamEvent returns the event with this clock in a stream.

@@ -43,13 +43,21 @@ func (f *filler) stop() {
 	<-f.done
 }
 
-// use makes the filler work on file, which has commits up to claimed and zeros up to zeroed. Nil makes it rest.
+// use makes the filler work on file, which has commits up to claimed and zeros up to zeroed.
 func (f *filler) use(file vfs.File, claimed, zeroed int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.file = file
 	f.claimed.Store(claimed)
 	f.zeroed.Store(zeroed)
+}
+
+// rest takes the file from the filler, which is done with it when rest returns, and says up to where it has zeros.
+func (f *filler) rest() (zeroed int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.file = nil
+	return f.zeroed.Load()
 }
 
 // claim takes the bytes up to end for commits, and asks for more zeros when few are left. It waits for the filler only

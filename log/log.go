@@ -235,11 +235,11 @@ func (l *Log) rollTo(first event.Seq, link event.Hash) error {
 
 // trim ends the active segment with its last commit.
 func (l *Log) trim() error {
-	l.fill.use(nil, 0, l.fill.zeroed.Load())
+	zeroed := l.fill.rest()
 	l.mu.Lock()
 	end := l.offset
 	l.mu.Unlock()
-	if l.fill.zeroed.Load() == end {
+	if zeroed == end {
 		return nil
 	}
 	if err := l.active.Truncate(end); err != nil {

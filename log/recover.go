@@ -66,7 +66,7 @@ func prepare(f vfs.FS, store event.StoreID, opts Options, from Position) (*Segme
 	case len(firsts) > 0:
 		return s, nil
 	case from.Seq > 0 || opts.Witness > 0:
-		return nil, lost(SegmentName(1), 0, 0, max(from.Seq, opts.Witness))
+		return nil, Lost(SegmentName(1), 0, 0, max(from.Seq, opts.Witness))
 	}
 	file, err := createSegment(f, segmentHeader{store, 1, opts.Genesis})
 	if err != nil {
@@ -76,8 +76,9 @@ func prepare(f vfs.FS, store event.StoreID, opts Options, from Position) (*Segme
 	return s, file.Close()
 }
 
-// lost says that events up to witness were durable while the log ends at last.
-func lost(file string, offset int64, last, witness event.Seq) error {
+// Lost is the error of a log that ends at last, at an offset of a file, although events up to witness were
+// durable.
+func Lost(file string, offset int64, last, witness event.Seq) error {
 	return &event.CorruptError{File: file, Offset: offset, Seq: last + 1, Provable: last,
 		Check: "durable watermark", Expected: fmt.Sprintf("events up to %d", witness), Found: fmt.Sprintf("events up to %d", last)}
 }
@@ -132,7 +133,7 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 // of a torn tail, or the reason why it is corrupt.
 func (l *Log) judge(end Position, size int64) (int64, error) {
 	if end.Seq < l.opts.Witness {
-		return 0, lost(SegmentName(end.Segment), end.Offset, end.Seq, l.opts.Witness)
+		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, l.opts.Witness)
 	}
 	if size > MaxSegmentBytes+MaxCommitBytes {
 		return 0, located(&end, failed("segment length", fmt.Sprintf("at most %d", MaxSegmentBytes+MaxCommitBytes), size))
@@ -150,7 +151,7 @@ func (l *Log) judge(end Position, size int64) (int64, error) {
 	case torn == 0 || later == nil:
 		return torn, nil
 	case later.Durable > end.Seq:
-		return 0, lost(SegmentName(end.Segment), end.Offset, end.Seq, later.Durable)
+		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, later.Durable)
 	case !hasUnwrittenSector(rest[:at], end.Offset):
 		return 0, &event.CorruptError{File: SegmentName(end.Segment), Offset: end.Offset, Seq: end.Seq + 1, Provable: end.Seq,
 			Check: "commit", Expected: "a valid commit or unwritten bytes", Found: fmt.Sprintf("damage before the valid commit of event %d", later.First)}
@@ -180,6 +181,9 @@ func findCommit(b []byte, next event.Seq) (at int, found *Commit) {
 // commitAt decodes a commit at the head of b if one is there that begins at next or later, but not further on than the
 // events that span bytes can hold.
 func commitAt(b []byte, next event.Seq, span int) (int64, *Commit) {
+	if len(b) < commitHeaderBytes {
+		return 0, nil
+	}
 	n, bad := commitLength(b, int64(len(b)))
 	if bad != nil {
 		return 0, nil
