@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/batpak/batpak/event"
 )
@@ -93,6 +94,7 @@ func (k *checker) run() (more bool, err error) {
 // resume reports a failed check at the scanner's offset and moves to where the next commit begins.
 func (k *checker) resume(c *Commit, bad *checkError) (bool, error) {
 	start := k.offset
+	c.Records = slices.Clone(c.Records) // looking ahead reads over them
 	if len(c.Records) > 0 && k.plausible(start+c.Bytes()) {
 		more := k.fail(c, start, bad)
 		k.offset = start + c.Bytes()
