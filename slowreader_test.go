@@ -260,3 +260,37 @@ func TestFollowBesideWriters(t *testing.T) {
 		})
 	}
 }
+
+// A reader of a store that is written to sees every event once and in order, while segments are sealed under it.
+func TestReaderBesideRolls(t *testing.T) {
+	for _, class := range []Durability{Durable, Written} {
+		t.Run(class.String(), func(t *testing.T) {
+			dir := memoryDir(t)
+			s := openTest(t, dir, &Options{Durability: class, SegmentBytes: 4096})
+			const count = 4000
+			var readers sync.WaitGroup
+			for range 2 {
+				r, err := OpenReader(dir, &ReaderOptions{PollInterval: time.Microsecond})
+				if err != nil {
+					t.Fatal(err)
+				}
+				readers.Go(func() {
+					defer r.Close()
+					next := Seq(1)
+					for e, err := range r.Follow(t.Context(), Query{Through: count}) {
+						if err != nil || e.Seq != next {
+							t.Errorf("event %d where %d is due: %v", e.Seq, next, err)
+							return
+						}
+						next++
+					}
+				})
+			}
+			fill(t, s, 0, count, 3)
+			if err := s.Sync(); err != nil {
+				t.Error(err)
+			}
+			readers.Wait()
+		})
+	}
+}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // moved is a payload of the tests.
@@ -37,21 +35,6 @@ func closeTest(t testing.TB, s interface{ Close() error }) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// collect returns the events of a query.
-func collect(t testing.TB, s interface {
-	Query(Query) func(func(Event, error) bool)
-}, q Query) []Event {
-	t.Helper()
-	var es []Event
-	for e, err := range s.Query(q) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		es = append(es, e)
-	}
-	return es
 }
 
 func TestAppendReopenRead(t *testing.T) {
@@ -131,5 +114,4 @@ func TestAppendReopenRead(t *testing.T) {
 	if es != 20 {
 		t.Errorf("reader: %d events", es)
 	}
-	_ = cmp.Diff
 }

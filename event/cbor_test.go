@@ -127,10 +127,10 @@ var canonicalCases = []struct {
 	{"lowest double", "fb 0000000000000001", nil},
 	{"double of the lowest single", "fb 36a0000000000000", errLongForm},
 	{"double 2^-150", "fb 3690000000000000", nil},
-	{"16 deep", strings.Repeat("81", 15) + "00", nil},
-	{"17 deep", strings.Repeat("81", 16) + "00", errDepth},
-	{"17 deep through tags", strings.Repeat("c6", 16) + "00", errDepth},
-	{"17 deep through keys", strings.Repeat("a1", 16) + "00", errDepth},
+	{"32 deep", strings.Repeat("81", 31) + "00", nil},
+	{"33 deep", strings.Repeat("81", 32) + "00", errDepth},
+	{"33 deep through tags", strings.Repeat("c6", 32) + "00", errDepth},
+	{"33 deep through keys", strings.Repeat("a1", 32) + "00", errDepth},
 	{"100000 deep", strings.Repeat("81", 100_000), errDepth},
 }
 
@@ -385,13 +385,13 @@ func TestMarshalIsReadable(t *testing.T) {
 		R cbor.RawMessage `cbor:"r"`
 	}
 	deep := any(1)
-	for range 20 {
+	for range 40 {
 		deep = []any{deep}
 	}
 	for name, v := range map[string]any{
 		"text that is not UTF-8":     map[string]string{"name": "caf\xe9"},
 		"key that is not UTF-8":      map[string]int{"\xff": 1},
-		"20 deep":                    deep,
+		"41 deep":                    deep,
 		"the same key of two types":  map[any]any{int8(1): 1, uint64(1): 2},
 		"raw bytes in a longer form": raw{cbor.RawMessage{0x18, 1}},
 		"raw bytes that are two":     raw{cbor.RawMessage{1, 1}},

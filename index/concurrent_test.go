@@ -66,14 +66,15 @@ func follow(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 	want := m.query(&q)
 	var got []event.Seq
 	for q.After < m.last() {
-		rows, next, _, err := x.Page(&q, limit)
+		last := x.Last()
+		rows, next, more, err := x.Page(&q, limit)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		got = append(got, selected(m, &q, rows)...)
-		if next < q.After {
-			t.Errorf("went back from %d to %d", q.After, next)
+		if next < q.After || !more && next < last {
+			t.Errorf("%d after %d of %d, more is %v", next, q.After, last, more)
 			return
 		}
 		if next == q.After {
@@ -105,6 +106,10 @@ func goBack(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 				return
 			}
 			got = append(got, selected(m, &q, rows)...)
+			if m2 && (next == 0 || next >= q.Through) {
+				t.Errorf("%d after %d on the way back", next, q.Through)
+				return
+			}
 			q.Through, more = next, m2
 		}
 		if !slices.Equal(got, want) {

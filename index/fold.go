@@ -63,7 +63,7 @@ func (x *Index) update(change func(kv.Tx, *meta) error) error {
 func (m *meta) addRuns(tx kv.Tx, s *snapshot, from event.Seq) error {
 	for from < m.position.Seq {
 		to := min(from+foldSpan, m.position.Seq)
-		if err := m.putRun(tx, len(m.runs), runOf(s, from, to)); err != nil {
+		if err := m.putRun(tx, len(m.runs), 0, runOf(s, from, to)); err != nil {
 			return err
 		}
 		from = to
@@ -72,12 +72,12 @@ func (m *meta) addRuns(tx kv.Tx, s *snapshot, from event.Seq) error {
 }
 
 // putRun writes an encoded run and enters it as number i.
-func (m *meta) putRun(tx kv.Tx, i int, b []byte) error {
+func (m *meta) putRun(tx kv.Tx, i int, level uint32, b []byte) error {
 	r, err := parseRun(b)
 	if err != nil {
 		return err
 	}
-	ref := newRunRef(r.first, r.last, uint32(len(b)), m.freeSlot())
+	ref := newRunRef(r.first, r.last, uint32(len(b)), m.freeSlot(), level)
 	m.runs = slices.Insert(m.runs, i, ref)
 	return tx.Put(ref.bucket, ref.key, b)
 }

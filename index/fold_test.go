@@ -125,35 +125,38 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
-// TestMergingDue has runs by their spans, all of one byte an event.
+// TestMergingDue has runs by their level, span and size.
 func TestMergingDue(t *testing.T) {
-	g := merging{fanIn: 4, span: 100, bytes: 1000}
+	type r struct {
+		level uint32
+		span  event.Seq
+		size  uint32
+	}
+	g := merging{fanIn: 3, span: 100, bytes: 1000}
 	for _, c := range []struct {
 		name     string
-		spans    []event.Seq
+		runs     []r
 		from, to int
 	}{
-		{"too few", []event.Seq{1, 1, 1}, 0, 0},
-		{"of a size", []event.Seq{1, 1, 1, 1}, 0, 4},
-		{"the newest", []event.Seq{9, 1, 1, 1, 1}, 1, 5},
-		{"after a larger one", []event.Seq{4, 1, 1, 1}, 0, 0},
-		{"after one as large as the others", []event.Seq{3, 1, 1, 1}, 0, 4},
-		{"as many as fit the span", []event.Seq{30, 30, 30, 30}, 0, 3},
-		{"none fits the span", []event.Seq{90, 90, 90, 90}, 0, 0},
+		{"none", nil, 0, 0},
+		{"too few", []r{{0, 1, 1}, {0, 1, 1}}, 0, 0},
+		{"too few of a level", []r{{2, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}, {0, 1, 1}}, 0, 0},
+		{"the newest", []r{{1, 1, 1}, {0, 9, 1}, {0, 1, 1}, {0, 1, 1}}, 1, 4},
+		{"of a higher level", []r{{2, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 1, 1}}, 1, 4},
+		{"as many as fit the span", []r{{0, 50, 1}, {0, 50, 1}, {0, 1, 1}}, 0, 2},
+		{"as many as fit the bytes", []r{{0, 1, 600}, {0, 1, 400}, {0, 1, 1}}, 0, 2},
+		{"only one fits", []r{{0, 99, 1}, {0, 2, 1}, {0, 2, 1}}, 0, 1},
+		{"not even one fits", []r{{0, 101, 1}, {0, 2, 1}, {0, 2, 1}}, 0, 1},
 	} {
 		var refs []runRef
 		end := event.Seq(0)
-		for i, n := range c.spans {
-			refs = append(refs, newRunRef(end+1, end+n, uint32(n), uint32(i)))
-			end += n
+		for i, r := range c.runs {
+			refs = append(refs, newRunRef(end+1, end+r.span, r.size, uint32(i), r.level))
+			end += r.span
 		}
 		if from, to := g.due(refs); from != c.from || to != c.to {
 			t.Errorf("%s: runs %d to %d, want %d to %d", c.name, from, to, c.from, c.to)
 		}
-	}
-	big := []runRef{newRunRef(1, 1, 600, 0), newRunRef(2, 2, 300, 1), newRunRef(3, 3, 300, 2), newRunRef(4, 4, 1, 3)}
-	if from, to := g.due(big); from != 0 || to != 2 {
-		t.Errorf("as many as fit the bytes: runs %d to %d", from, to)
 	}
 }
 
@@ -169,7 +172,7 @@ func TestRunCount(t *testing.T) {
 		}
 		most = max(most, len(x.folded.Load().runs))
 	}
-	if most > 4*maxFanIn {
+	if most > 4*(maxFanIn-1) { // 2000 < 8 to the 4th
 		t.Fatalf("%d runs for %d events", most, m.last())
 	}
 }
@@ -209,4 +212,30 @@ func TestAdopt(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-done
+}
+
+// closedDB is a database that is closed while another is adopted.
+type closedDB struct {
+	kv.DB
+	adopt func()
+}
+
+func (d closedDB) View(func(kv.Tx) error) error {
+	d.adopt()
+	return kv.ErrClosed
+}
+
+func TestAdoptBetween(t *testing.T) {
+	var m model
+	x := openMemory(t)
+	appendAll(x, &m, 10)
+	if err := x.Fold(Position{Seq: 10}); err != nil {
+		t.Fatal(err)
+	}
+	y := &Index{}
+	y.folded.Store(x.folded.Load())
+	x.folded.Store(&folded{closedDB{y.folded.Load().db, func() { x.Adopt(y) }}, y.folded.Load().meta})
+	if r, err := x.Row(3); err != nil || r.Seq != 3 {
+		t.Fatal(r, err)
+	}
 }

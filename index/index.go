@@ -82,6 +82,7 @@ type Stats struct {
 // A Run is what Stats says of one run.
 type Run struct {
 	First, Last event.Seq
+	Level       int // how often its events have been merged
 	SizeBytes   int64
 }
 
@@ -92,7 +93,7 @@ func (x *Index) Stats() (Stats, error) {
 	st := Stats{Events: x.Last(), Folded: f.position.Seq, SizeBytes: size}
 	st.TailCount, st.TailBytes = x.Tail()
 	for _, r := range f.runs {
-		st.Runs = append(st.Runs, Run{r.first, r.last, int64(r.size)})
+		st.Runs = append(st.Runs, Run{r.first, r.last, int(r.level), int64(r.size)})
 	}
 	return st, damage(err)
 }

@@ -140,24 +140,15 @@ func newListWriter(dst []byte, count int) listWriter {
 }
 
 func (w *listWriter) add(v uint32) {
-	if w.n%blockLen != 0 || w.n != 0 && !w.tabled {
-		w.append(v - w.prev)
+	if w.tabled && w.n%blockLen == 0 {
+		entry := w.dst[w.table+tableEntry*(w.n/blockLen):]
+		binary.LittleEndian.PutUint32(entry, v)
+		binary.LittleEndian.PutUint32(entry[4:], uint32(len(w.dst)-w.distances))
 	} else {
-		w.begin(v)
+		w.append(v - w.prev)
 	}
 	w.n++
 	w.prev = v
-}
-
-// begin begins a block.
-func (w *listWriter) begin(v uint32) {
-	if !w.tabled {
-		w.append(v)
-		return
-	}
-	entry := w.dst[w.table+tableEntry*(w.n/blockLen):]
-	binary.LittleEndian.PutUint32(entry, v)
-	binary.LittleEndian.PutUint32(entry[4:], uint32(len(w.dst)-w.distances))
 }
 
 func (w *listWriter) append(v uint32) {

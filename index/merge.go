@@ -8,49 +8,53 @@ import (
 	"github.com/batpak/batpak/kv"
 )
 
-// A merging is when runs become one. Whenever a run has been written, the newest fanIn runs are looked at: if the oldest
-// of them spans no more events than the others together, it and as many after it as fit the bounds become one.
-// For folds of one size that is counting in base fanIn: fewer than fanIn runs of each size. For folds of any sizes each
-// run is longer than the next fanIn-1 together, so there are few, and an event is rewritten once per multiplication
-// of the events after it.
+// A merging is when runs become one. A fold writes a run of level 0. Once there are fanIn runs of one level, as many of
+// the oldest as fit the bounds become one run of the next level; if that is one, only its level changes. Levels never rise
+// from a run to the one after it, so what is merged is contiguous.
+//
+// So there are fewer than fanIn runs of each level, and an event is written at most once for each level: after n folds
+// there are about log n levels, to base fanIn, whatever the sizes of the folds, until runs reach the bounds.
 type merging struct {
 	fanIn int
 	span  event.Seq // at most so many events in a merged run
 	bytes int64     // of the runs that are merged, together at most
 }
 
-// maxMergeBytes bounds the memory of a merge. A million events with names of 20 bytes have a run of 10 to 20 MB.
-const maxMergeBytes = 64 << 20
+// The bounds of a merge: how many runs, and how much memory. A million events with names of 20 bytes have a run of 22
+// to 30 MB.
+const (
+	maxFanIn      = 8
+	maxMergeSpan  = 1 << 20
+	maxMergeBytes = 64 << 20
+)
 
-// maxFanIn is the highest fanIn.
-const maxFanIn = 8
+var defaultMerging = merging{fanIn: maxFanIn, span: maxMergeSpan, bytes: maxMergeBytes}
 
-var defaultMerging = merging{fanIn: maxFanIn, span: 1 << 20, bytes: maxMergeBytes}
-
-// due returns the range of the runs to merge now; from == to if there are none.
+// due returns the range of the runs to merge now, of which there may be one; from == to if there are none.
 func (g *merging) due(runs []runRef) (from, to int) {
-	if len(runs) < g.fanIn {
-		return 0, 0
-	}
-	from = len(runs) - g.fanIn
-	if oldest, others := runs[from], runs[from+1:]; oldest.events() > others[len(others)-1].last-oldest.last {
-		return 0, 0
-	}
-	span, size := event.Seq(0), int64(0)
-	for to = from; to < len(runs); to++ {
-		span += runs[to].events()
-		size += int64(runs[to].size)
-		if span > g.span || size > g.bytes {
-			break
+	for to = len(runs); to > 0; to = from {
+		for from = to; from > 0 && runs[from-1].level == runs[to-1].level; {
+			from--
+		}
+		if to-from >= g.fanIn {
+			return from, from + g.fit(runs[from:from+g.fanIn])
 		}
 	}
-	if to-from < 2 {
-		return 0, 0
-	}
-	return from, to
+	return 0, 0
 }
 
-func (r *runRef) events() event.Seq { return r.last - r.first + 1 }
+// fit returns how many of the runs may become one, from the first.
+func (g *merging) fit(runs []runRef) int {
+	span, size := event.Seq(0), int64(0)
+	for n, r := range runs {
+		span += r.last - r.first + 1
+		size += int64(r.size)
+		if n > 0 && (span > g.span || size > g.bytes) {
+			return n
+		}
+	}
+	return len(runs)
+}
 
 // merge merges what is due, until nothing is.
 func (x *Index) merge() error {
@@ -66,8 +70,12 @@ func (x *Index) merge() error {
 	}
 }
 
-// merge replaces runs from to to-1 by one.
+// merge replaces runs from to to-1 by one of the next level.
 func (m *meta) merge(tx kv.Tx, from, to int) error {
+	if to-from == 1 {
+		m.runs[from].level++
+		return nil
+	}
 	refs := slices.Clone(m.runs[from:to])
 	sources := make([]mergeSource, len(refs))
 	for i := range refs {
@@ -82,7 +90,7 @@ func (m *meta) merge(tx kv.Tx, from, to int) error {
 		return err
 	}
 	m.runs = slices.Delete(m.runs, from, to)
-	if err := m.putRun(tx, from, b); err != nil {
+	if err := m.putRun(tx, from, refs[0].level+1, b); err != nil {
 		return err
 	}
 	for i := range refs {

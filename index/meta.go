@@ -28,6 +28,7 @@ import (
 //	    u64   last seq; the first is the one after the run before
 //	    u32   length in bytes
 //	    u32   slot, the number in the name of its bucket
+//	    u32   level, which decides what is merged
 type meta struct {
 	position Position
 	runs     []runRef
@@ -41,15 +42,16 @@ type runRef struct {
 	first, last event.Seq
 	size        uint32
 	slot        uint32
+	level       uint32
 	bucket      string
 	key         []byte
 	verified    *atomic.Bool // the checksum has been compared since the index was opened
 }
 
-func newRunRef(first, last event.Seq, size, slot uint32) runRef {
+func newRunRef(first, last event.Seq, size, slot, level uint32) runRef {
 	key := binary.BigEndian.AppendUint64(nil, uint64(first))
 	return runRef{
-		first: first, last: last, size: size, slot: slot,
+		first: first, last: last, size: size, slot: slot, level: level,
 		bucket:   fmt.Sprintf("run %d", slot),
 		key:      binary.BigEndian.AppendUint64(key, uint64(last)),
 		verified: new(atomic.Bool),
@@ -59,7 +61,7 @@ func newRunRef(first, last event.Seq, size, slot uint32) runRef {
 const (
 	metaFormat = 1
 	metaHeader = 88
-	metaRun    = 16
+	metaRun    = 20
 	metaBucket = "meta"
 )
 
@@ -89,6 +91,7 @@ func (m *meta) encode(store event.StoreID) []byte {
 		b = binary.LittleEndian.AppendUint64(b, uint64(r.last))
 		b = binary.LittleEndian.AppendUint32(b, r.size)
 		b = binary.LittleEndian.AppendUint32(b, r.slot)
+		b = binary.LittleEndian.AppendUint32(b, r.level)
 	}
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	return b
@@ -126,8 +129,8 @@ func (m *meta) decodeRuns(b []byte) error {
 		if last <= end || last > event.MaxSeq {
 			return errors.New("runs are not in order")
 		}
-		size, slot := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
-		m.runs = append(m.runs, newRunRef(end+1, last, size, slot))
+		size, slot, level := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint32(b[16:])
+		m.runs = append(m.runs, newRunRef(end+1, last, size, slot, level))
 		end = last
 	}
 	if end != m.position.Seq {

@@ -83,7 +83,7 @@ func useRun(t *testing.T, r *run, term []byte) {
 
 // copyRun reads a run to its end, as a merge of one.
 func copyRun(r *run) (*runWriter, error) {
-	ref := newRunRef(r.first, r.last, 0, 0)
+	ref := newRunRef(r.first, r.last, 0, 0, 0)
 	s := []mergeSource{{run: *r, ref: &ref}}
 	w := newMergedWriter(s)
 	var last []byte
@@ -103,7 +103,7 @@ func copyRun(r *run) (*runWriter, error) {
 func FuzzMeta(f *testing.F) {
 	f.Add((&meta{}).encode(testStore))
 	f.Add((&meta{position: Position{Seq: 30, Time: 7, Segment: 1, Offset: 900}, runs: []runRef{
-		newRunRef(1, 20, 100, 3), newRunRef(21, 30, 50, 0),
+		newRunRef(1, 20, 100, 3, 1), newRunRef(21, 30, 50, 0, 0),
 	}}).encode(testStore))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = withChecksum(b)

@@ -91,8 +91,13 @@ type DamagedError struct {
 	Err  error  // what is wrong with it
 }
 
-func (e *DamagedError) Error() string        { return fmt.Sprintf("%s is damaged: %v", e.Name, e.Err) }
-func (e *DamagedError) Unwrap() error        { return e.Err }
+// Error names the file and what is wrong with it.
+func (e *DamagedError) Error() string { return fmt.Sprintf("%s is damaged: %v", e.Name, e.Err) }
+
+// Unwrap returns what is wrong with the file.
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Is reports whether target is [ErrDamaged].
 func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }
 
 // checkPut holds the arguments of Put against their bounds.

@@ -17,14 +17,22 @@ import (
 // The error is of the file system; what is wrong with the bytes goes to visit.
 func (s *Segments) Check(first event.Seq, limit int64, visit func(*Commit, *event.CorruptError) bool) (bool, error) {
 	k := checker{name: SegmentName(first), segment: first, visit: visit}
-	h, err := s.acquire(first)
-	if err != nil {
-		return k.report(nil, err)
-	}
-	defer s.release(h)
-	size, err := h.file.Size()
+	file, err := s.fs.OpenRead(k.name)
 	if err != nil {
 		return true, err
+	}
+	defer file.Close()
+	size, err := file.Size()
+	if err != nil {
+		return true, err
+	}
+	if _, err := readSegmentHeader(file, k.name, s.store, first); err != nil {
+		if more, err := k.report(nil, err); !more || err != nil {
+			return more, err
+		}
+	}
+	if size < segmentHeaderBytes {
+		return true, nil
 	}
 	if limit > 0 && size < limit {
 		if !k.fail(nil, size, failed("segment length", fmt.Sprintf("at least %d", limit), size)) {
@@ -35,7 +43,7 @@ func (s *Segments) Check(first event.Seq, limit int64, visit func(*Commit, *even
 	}
 	firsts := s.Firsts()
 	k.zeros = limit == 0 && first == firsts[len(firsts)-1]
-	k.scanner = scanner{file: h.file, size: size, offset: segmentHeaderBytes, next: first}
+	k.scanner = scanner{file: file, size: size, offset: segmentHeaderBytes, next: first}
 	return k.run()
 }
 
@@ -81,7 +89,10 @@ func (k *checker) run() (more bool, err error) {
 		case commitErr == nil:
 			more = k.visit(&c, nil)
 		case errors.Is(commitErr, errEnd):
-			return k.tail()
+			more, err = k.tail()
+			if k.offset == k.size {
+				return more, err
+			}
 		case errors.As(commitErr, &bad):
 			more, err = k.resume(&c, bad)
 		default:
@@ -109,7 +120,7 @@ func (k *checker) resume(c *Commit, bad *checkError) (bool, error) {
 	if err != nil {
 		return more, err
 	}
-	at, _ := findCommit(rest[1:], 1)
+	at, _ := findCommit(rest[1:], 0, 1, event.MaxSeq)
 	if at < 0 {
 		k.offset = k.size
 		return more, nil
@@ -128,7 +139,7 @@ func (k *checker) plausible(offset int64) bool {
 	if err != nil {
 		return false
 	}
-	_, c := commitAt(b, 1, 1<<60)
+	_, c := commitAt(b, 0, 1, event.MaxSeq)
 	return c != nil || isZero(b[:min(len(b), commitHeaderBytes)])
 }
 
@@ -138,7 +149,7 @@ func (k *checker) expectWhatFollows() {
 	if err != nil {
 		return
 	}
-	if _, c := commitAt(b, 1, 1<<60); c != nil && c.First > k.next {
+	if _, c := commitAt(b, 0, 1, event.MaxSeq); c != nil && c.First > k.next {
 		k.next = c.First
 	}
 }
@@ -158,22 +169,50 @@ func (k *checker) peek(offset int64) ([]byte, error) {
 	return b, nil
 }
 
-// tail checks what follows the last commit.
+// tail checks that nothing follows the last commit but, where they may, zeros. Where a whole commit follows after all it
+// moves there, else to the end.
 func (k *checker) tail() (bool, error) {
-	if !k.zeros && k.offset < k.size {
-		return k.fail(nil, k.offset, failed("end of a sealed segment", k.offset, k.size)), nil
+	start := k.offset
+	dirty, err := k.firstNotZero()
+	if err != nil {
+		return true, err
 	}
+	k.offset = k.size
+	switch {
+	case dirty < 0 && (k.zeros || start == k.size):
+		return true, nil
+	case dirty < 0:
+		return k.fail(nil, start, failed("end of a sealed segment", start, k.size)), nil
+	}
+	k.offset = start
+	rest, err := k.window(k.size - start)
+	if err != nil {
+		return true, err
+	}
+	at, _ := findCommit(rest, 0, 1, event.MaxSeq)
+	if at < 0 {
+		k.offset = k.size
+		return k.fail(nil, dirty, failed("zeros behind the last commit", 0, rest[dirty-start])), nil
+	}
+	more := k.fail(nil, start, failed("commit", "a commit", "zeros"))
+	k.offset = start + int64(at)
+	k.expectWhatFollows()
+	return more, nil
+}
+
+// firstNotZero returns the offset of the first byte from the scanner's on that is not zero, or -1.
+func (k *checker) firstNotZero() (int64, error) {
 	for k.offset < k.size {
 		b, err := k.window(min(scanBytes, k.size-k.offset))
 		if err != nil {
-			return true, err
+			return 0, err
 		}
 		for i, c := range b {
 			if c != 0 {
-				return k.fail(nil, k.offset+int64(i), failed("zeros behind the last commit", 0, c)), nil
+				return k.offset + int64(i), nil
 			}
 		}
 		k.offset += int64(len(b))
 	}
-	return true, nil
+	return -1, nil
 }

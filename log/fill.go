@@ -23,12 +23,13 @@ type filler struct {
 	claimed atomic.Int64 // commits up to here
 	total   atomic.Int64 // bytes claimed since the start
 	limit   int64        // no zeros beyond
+	fail    func(error)  // told when a sync fails: what was written before may be lost
 	wake    chan struct{}
 	done    chan struct{}
 }
 
-func (f *filler) start(limit int64) {
-	f.limit, f.wake, f.done = limit, make(chan struct{}, 1), make(chan struct{})
+func (f *filler) start(limit int64, fail func(error)) {
+	f.limit, f.fail, f.wake, f.done = limit, fail, make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(f.done)
 		for range f.wake {
@@ -83,7 +84,8 @@ func (f *filler) ahead() int64 { return min(max(f.total.Load(), minFillBytes), m
 // zeros is what extend writes from.
 var zeros [256 << 10]byte
 
-// extend writes zeros and syncs them, with the new length. A failure is left to the append that will meet it.
+// extend writes zeros and syncs them, with the new length, which makes later syncs cheap. A failure to write is left to the
+// append that will meet it; a failed sync is not: it may be the only one to tell that bytes written before are lost.
 func (f *filler) extend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,5 +101,7 @@ func (f *filler) extend() {
 			return
 		}
 	}
-	_ = f.file.Sync() // only makes the next sync cheaper
+	if err := f.file.Sync(); err != nil {
+		f.fail(err)
+	}
 }

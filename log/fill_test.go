@@ -83,7 +83,7 @@ func TestFillDuringRoll(t *testing.T) {
 		rolled <- err
 	}()
 	for range 1_000_000 {
-		if waitsIn("(*Log).roll(") {
+		if waitsIn("(*Log).trim(") {
 			break
 		}
 		runtime.Gosched()

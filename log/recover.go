@@ -1,6 +1,7 @@
 package log
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -41,7 +42,7 @@ func Open(f vfs.FS, store event.StoreID, opts Options, from Position, visit func
 		}
 		return nil, r, err
 	}
-	l.fill.start(opts.SegmentBytes)
+	l.fill.start(opts.SegmentBytes, func(err error) { _ = l.poison(err) })
 	return l, r, nil
 }
 
@@ -54,6 +55,9 @@ func prepare(f vfs.FS, store event.StoreID, opts Options, from Position) (*Segme
 		return nil, err
 	}
 	if err := f.Remove(dir + "/" + nextSegment); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := f.SyncDir(dir); err != nil { // a segment may have been named just before a crash
 		return nil, err
 	}
 	s, err := OpenSegments(f, store)
@@ -138,17 +142,15 @@ func (l *Log) judge(end Position, size int64) (int64, error) {
 	if size > MaxSegmentBytes+MaxCommitBytes {
 		return 0, located(&end, failed("segment length", fmt.Sprintf("at most %d", MaxSegmentBytes+MaxCommitBytes), size))
 	}
-	rest := make([]byte, size-end.Offset)
-	if n, err := l.active.ReadAt(rest, end.Offset); n < len(rest) {
+	rest, err := readTorn(l.active, end.Offset, size)
+	if err != nil {
 		return 0, err
 	}
 	torn := int64(len(rest))
-	for torn > 0 && rest[torn-1] == 0 {
-		torn--
-	}
-	at, later := findCommit(rest, end.Seq+1)
+	zeros := size - end.Offset - torn
+	at, later := findCommit(rest, zeros, end.Seq+1, end.Seq+1+event.Seq(len(rest)/recordHeaderBytes))
 	switch {
-	case torn == 0 || later == nil:
+	case later == nil:
 		return torn, nil
 	case later.Durable > end.Seq:
 		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, later.Durable)
@@ -159,40 +161,66 @@ func (l *Log) judge(end Position, size int64) (int64, error) {
 	return torn, nil
 }
 
-// findCommit looks at every offset of b for a whole commit of events behind next, and returns the last one: its durable
-// field is the highest.
-func findCommit(b []byte, next event.Seq) (at int, found *Commit) {
-	first := -1
-	for i := 0; len(b)-i > commitHeaderBytes+recordHeaderBytes; {
-		n, c := commitAt(b[i:], next, len(b))
+// readTorn returns the bytes from offset to the last one that is not zero. It reads zeros a piece at a time.
+func readTorn(file vfs.File, offset, size int64) ([]byte, error) {
+	b := make([]byte, min(scanBytes, size-offset))
+	for size > offset {
+		n := min(int64(len(b)), size-offset)
+		if got, err := file.ReadAt(b[:n], size-n); got < int(n) {
+			return nil, err
+		}
+		if !isZero(b[:n]) {
+			break
+		}
+		size -= n
+	}
+	rest := make([]byte, size-offset)
+	if n, err := file.ReadAt(rest, offset); n < len(rest) {
+		return nil, err
+	}
+	for len(rest) > 0 && rest[len(rest)-1] == 0 {
+		rest = rest[:len(rest)-1]
+	}
+	return rest, nil
+}
+
+// findCommit looks at every offset of b, which so many zeros follow, for whole commits that begin with least to most. It
+// returns where the first one is, or -1, and the last one: its durable field is the highest.
+func findCommit(b []byte, zeros int64, least, most event.Seq) (at int, found *Commit) {
+	at = -1
+	for i := 0; i < len(b)-commitHeaderBytes; {
+		n, c := commitAt(b[i:], zeros, least, most)
 		if c == nil {
 			i++
 			continue
 		}
-		if first < 0 {
-			first = i
+		if at < 0 {
+			at = i
 		}
 		found = c
 		i += int(n)
 	}
-	return first, found
+	return at, found
 }
 
-// commitAt decodes a commit at the head of b if one is there that begins at next or later, but not further on than the
-// events that span bytes can hold.
-func commitAt(b []byte, next event.Seq, span int) (int64, *Commit) {
+// commitAt decodes the whole commit at the head of b, or of b and the zeros that follow it, if there is one that begins
+// with least to most. It compares the checksum, which is dear, last.
+func commitAt(b []byte, zeros int64, least, most event.Seq) (int64, *Commit) {
 	if len(b) < commitHeaderBytes {
 		return 0, nil
 	}
-	n, bad := commitLength(b, int64(len(b)))
-	if bad != nil {
+	n := int64(binary.LittleEndian.Uint32(b)) + checkedFrom
+	if n <= commitHeaderBytes+recordHeaderBytes || n > min(int64(len(b))+zeros, MaxCommitBytes) {
 		return 0, nil
 	}
-	c, _ := decodeCommit(b[:commitHeaderBytes], 0) // the fields only: the checksum is dear
-	if c.First < next || c.First > next+event.Seq(span/recordHeaderBytes) {
+	first := event.Seq(binary.LittleEndian.Uint64(b[8:]))
+	if first < least || first > most {
 		return 0, nil
 	}
-	c, bad = decodeCommit(b[:n], c.First)
+	if n > int64(len(b)) {
+		b = append(make([]byte, 0, n), b...)[:n]
+	}
+	c, bad := decodeCommit(b[:n], first)
 	if bad != nil {
 		return 0, nil
 	}

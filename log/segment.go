@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -273,8 +274,10 @@ func openSegment(f vfs.FS, store event.StoreID, first event.Seq) (vfs.File, segm
 
 func readSegmentHeader(file vfs.File, name string, store event.StoreID, first event.Seq) (segmentHeader, error) {
 	b := make([]byte, segmentHeaderBytes)
-	if n, err := file.ReadAt(b, 0); n < len(b) {
-		return segmentHeader{}, &event.CorruptError{File: name, Seq: first, Check: "segment header", Err: err}
+	if n, err := file.ReadAt(b, 0); n < len(b) && err == io.EOF {
+		return segmentHeader{}, &event.CorruptError{File: name, Seq: first, Check: "segment header", Expected: fmt.Sprintf("%d bytes", len(b)), Found: fmt.Sprint(n)}
+	} else if n < len(b) {
+		return segmentHeader{}, err
 	}
 	h, err := decodeSegmentHeader(b)
 	if err == nil && h.store != store {

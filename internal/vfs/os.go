@@ -31,10 +31,15 @@ func (o osFS) Open(name string) (File, error) { return o.open(name, os.O_RDWR) }
 func (o osFS) OpenRead(name string) (File, error) { return o.open(name, os.O_RDONLY) }
 
 func (o osFS) Mkdir(name string) error {
-	if err := o.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := o.root.Mkdir(name, 0o700)
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return nil
+	info, statErr := o.root.Stat(name)
+	if statErr == nil && info.IsDir() {
+		return nil
+	}
+	return errors.Join(err, statErr)
 }
 
 func (o osFS) ReadDir(name string) ([]string, error) {
