@@ -40,21 +40,28 @@ func Open(dir string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := &Store{opts: o, fs: o.fs}
+	if s.fs == nil {
+		if s.root, err = makeRoot(dir); err != nil {
+			return nil, err
+		}
+		s.fs = vfs.OS(s.root)
+	}
+	if err := s.open(dir); err != nil {
+		return nil, errors.Join(err, s.abandon())
+	}
+	return s, nil
+}
+
+// makeRoot makes the directory if need be, durably, and opens it.
+func makeRoot(dir string) (*os.Root, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	if err := syncParent(dir); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{opts: o, root: root, fs: vfs.OS(root)}
-	if err := s.open(dir); err != nil {
-		return nil, errors.Join(err, s.abandon())
-	}
-	return s, nil
+	return os.OpenRoot(dir)
 }
 
 // syncParent makes the name of dir durable.
@@ -109,7 +116,15 @@ func (s *Store) abandon() error {
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
-	return errors.Join(err, s.root.Close())
+	return errors.Join(err, s.closeRoot())
+}
+
+// closeRoot closes the directory, of which a simulated disk has none.
+func (s *Store) closeRoot() error {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.Close()
 }
 
 // openIndex opens the index file, or begins a new one and puts the damaged one aside.
@@ -125,6 +140,10 @@ func (s *Store) openIndex() (err error) {
 func (s *Store) loadIndex() (db kv.DB, x *index.Index, err error) {
 	if s.opts.MemoryIndex {
 		db = kv.NewMemory()
+	} else if s.opts.openIndex != nil {
+		if db, err = s.opts.openIndex(); err != nil {
+			return nil, nil, err
+		}
 	} else if db, err = kv.OpenBolt(s.root, indexFile); err != nil {
 		return nil, nil, err
 	}

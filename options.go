@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/internal/vfs"
+	"github.com/batpak/batpak/kv"
 	"github.com/batpak/batpak/log"
 )
 
@@ -50,6 +52,10 @@ type Options struct {
 
 	foldEvents int           // tail events that make a fold due; 0 means defaultFoldEvents; for tests
 	random     func() uint32 // the last 4 bytes of ids; for tests
+
+	// A simulated disk, for tests: the file system instead of the directory, and what opens the index file on it.
+	fs        vfs.FS
+	openIndex func() (kv.DB, error)
 }
 
 // withDefaults returns a checked copy.

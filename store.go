@@ -63,7 +63,7 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.publishWatermark(s.end.Seq)
 	}
-	return errors.Join(err, s.db.Close(), s.lock.Close(), s.root.Close())
+	return errors.Join(err, s.db.Close(), s.lock.Close(), s.closeRoot())
 }
 
 // Sync makes durable everything appended before the call.
