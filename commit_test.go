@@ -879,6 +879,30 @@ func TestDurabilityAndVisibility(t *testing.T) {
 	})
 }
 
+// What was appended before a Sync can be read when it returns, also if another caller did the work.
+func TestSyncMakesVisible(t *testing.T) {
+	s := openTest(t, memoryDir(t), nil)
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			for range 500 {
+				rs, err := s.Commit(with(raw(fmt.Sprint(w), ""), func(p *Proposal) { p.Durability = Written }))
+				if err == nil {
+					err = s.Sync()
+				}
+				if err == nil {
+					_, err = s.Get(rs[0].ID)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestWait(t *testing.T) {
 	s := openTest(t, memoryDir(t), &Options{SyncInterval: time.Hour, foldEvents: 3})
 	ctx, cancel := context.WithCancelCause(t.Context())

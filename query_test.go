@@ -137,7 +137,7 @@ var (
 // drawCommit draws the proposals of one commit.
 func drawCommit(t *rapid.T, m *model) []Proposal {
 	known := len(m.events)
-	ps := make([]Proposal, rapid.SampledFrom([]int{1, 1, 1, 2, 5, 12}).Draw(t, "size"))
+	ps := make([]Proposal, rapid.SampledFrom([]int{1, 1, 1, 2, 5, 30}).Draw(t, "size"))
 	for i := range ps {
 		p := &ps[i]
 		p.At = At(rapid.SampledFrom(entities).Draw(t, "entity"), rapid.SampledFrom(scopes).Draw(t, "scope"))

@@ -102,15 +102,28 @@ func (r *Reader) Refresh() error {
 			r.replay.limit = seq
 		}
 	}
-	end, err := r.segments.Scan(r.replay.at, r.replay.commit)
-	if errors.Is(err, errBeyond) {
-		err = nil
-	}
-	if err == nil && end.Seq < r.replay.limit {
-		err = log.Lost(log.SegmentName(r.segments.Locate(end.Seq+1)), end.Offset, end.Seq, r.replay.limit)
-	}
+	err := r.scan()
 	r.raiseVisible(r.replay.at.Seq)
 	return err
+}
+
+// scan indexes what is new, up to the limit. When it ends earlier, events are lost, or the writer sealed a segment while it
+// was read; the latter happens to a segment once, so a second scan gets further.
+func (r *Reader) scan() error {
+	for before := (log.Position{Seq: noBound}); ; {
+		_, err := r.segments.Scan(r.replay.at, r.replay.commit)
+		if errors.Is(err, errBeyond) {
+			err = nil
+		}
+		at := r.replay.at
+		if err != nil || at.Seq >= r.replay.limit {
+			return err
+		}
+		if at == before {
+			return log.Lost(log.SegmentName(r.segments.Locate(at.Seq+1)), at.Offset, at.Seq, r.replay.limit)
+		}
+		before = at
+	}
 }
 
 // wait returns when it may be worth while to refresh.

@@ -27,6 +27,7 @@ func fill(t testing.TB, s *Store, from, count, size int) {
 // A stuck loop runs over a sequence in a goroutine of its own and holds still in the body of one event until it is let go.
 type stuck struct {
 	in, release chan struct{}
+	free        func() // closes release, once
 	done        chan struct{}
 	got         []Seq
 	err         error
@@ -38,6 +39,7 @@ func hold(seq func(func(Event, error) bool)) *stuck { return holdAt(seq, 1) }
 // holdAt runs a loop up to its nth event.
 func holdAt(seq func(func(Event, error) bool), n int) *stuck {
 	st := &stuck{in: make(chan struct{}), release: make(chan struct{}), done: make(chan struct{})}
+	st.free = sync.OnceFunc(func() { close(st.release) })
 	go func() {
 		defer close(st.done)
 		for e, err := range seq {
@@ -57,7 +59,7 @@ func holdAt(seq func(func(Event, error) bool), n int) *stuck {
 
 // finish lets the loop go and returns what it has seen.
 func (st *stuck) finish() ([]Seq, error) {
-	close(st.release)
+	st.free()
 	<-st.done
 	return st.got, st.err
 }
@@ -118,6 +120,12 @@ func TestStuckReadersHoldUpNobody(t *testing.T) {
 		{"follow all", hold(s.Follow(ctx, Query{Through: end})), all(0, end)},
 		{"follow one entity", hold(s.Follow(ctx, Query{Entity: "player:5", After: 100, Through: end})), playerSeqs(5, 100, end)},
 	}
+	// If the store does hang, letting the loops go at the deadline makes that a failure instead of a test without end.
+	defer context.AfterFunc(ctx, func() {
+		for _, l := range loops {
+			l.loop.free()
+		}
+	})()
 	fill(t, s, before, after, 500)
 	if err := s.Wait(ctx, WatermarkIndexed, before+after-maxTailEvents); err != nil {
 		t.Fatal(err)

@@ -74,7 +74,7 @@ func (s *Store) Sync() error {
 	s.commitMu.Lock()
 	last := s.end.Seq
 	s.commitMu.Unlock()
-	return s.log.Sync(last)
+	return s.settle(last, Durable)
 }
 
 // A Frontier says how far the store has got. Everything at or below a watermark has reached it; Accepted ≥ Written ≥

@@ -31,14 +31,14 @@ func TestConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for _, e := range m.entries {
-			for count, _ := x.Tail(); count >= maxTail; count, _ = x.Tail() {
+			for count, _ := x.Tail(); count >= maxTail && !t.Failed(); count, _ = x.Tail() {
 				runtime.Gosched()
 			}
 			x.Append(e)
 		}
 	})
 	wg.Go(func() {
-		for x.Position().Seq < events {
+		for x.Position().Seq < events && !t.Failed() {
 			if err := x.Fold(Position{Seq: x.Last()}); err != nil {
 				t.Error(err)
 				return
@@ -65,7 +65,7 @@ func TestConcurrent(t *testing.T) {
 func follow(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 	want := m.query(&q)
 	var got []event.Seq
-	for q.After < m.last() {
+	for q.After < m.last() && !t.Failed() {
 		last := x.Last()
 		rows, next, more, err := x.Page(&q, limit)
 		if err != nil {
@@ -82,7 +82,7 @@ func follow(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 		}
 		q.After = next
 	}
-	if !slices.Equal(got, want) {
+	if !t.Failed() && !slices.Equal(got, want) {
 		t.Errorf("%+v: %s", q, firstDifference(got, want))
 	}
 }
@@ -90,7 +90,7 @@ func follow(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 // goBack reads from the newest event to the first, again and again until all events are there.
 func goBack(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 	q.Reverse = true
-	for last := event.Seq(0); last < m.last(); {
+	for last := event.Seq(0); last < m.last() && !t.Failed(); {
 		last = x.Last()
 		if last == 0 {
 			runtime.Gosched()
@@ -122,7 +122,7 @@ func goBack(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 // askHeads checks that a stream never has fewer events than the tail showed before.
 func askHeads(t *testing.T, x *Index, m *model) {
 	seen := make(map[event.Stream]event.Seq)
-	for last := event.Seq(0); last < m.last(); {
+	for last := event.Seq(0); last < m.last() && !t.Failed(); {
 		last = x.Last()
 		for _, entity := range entities {
 			s := event.Stream{Entity: entity}

@@ -20,12 +20,23 @@ type cursor interface {
 type listCursor struct {
 	list
 	reverse bool
+	asked   bool   // since then:
+	found   uint32 // the last answer, which is good until it has been passed
+	ok      bool
 	k       int      // the block in values
 	values  []uint32 // nil: none decoded yet
 	buf     [blockLen]uint32
 }
 
-func (c *listCursor) seek(v uint32) (uint32, bool, error) {
+func (c *listCursor) seek(v uint32) (_ uint32, _ bool, err error) {
+	if !c.asked || c.ok && (!c.reverse && c.found < v || c.reverse && c.found > v) {
+		c.asked = true
+		c.found, c.ok, err = c.search(v)
+	}
+	return c.found, c.ok, err
+}
+
+func (c *listCursor) search(v uint32) (uint32, bool, error) {
 	if !c.holds(v) {
 		if err := c.load(max(c.find(v), 0)); err != nil {
 			return 0, false, err

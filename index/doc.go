@@ -16,9 +16,9 @@
 //	"meta"     "index"                         format, store id, position, and which runs there are (meta.go)
 //	"run <n>"  be64(first seq) be64(last seq)  a run; n is the number of a slot, and there is one key in each bucket
 //
-// Each fold writes one run, and the newest runs are merged whenever there are eight of a size (merge.go). So a fold
-// writes two values whatever the number of streams, scopes and keys in it, and reading looks at a handful of runs: 12
-// after five million events folded 16384 at a time. A key for each event and index costs 20 times as much to write, because
+// Each fold writes one run, and eight runs of one level are merged to one of the next (merge.go). So a fold writes two
+// values whatever the number of streams, scopes and keys in it, and reading looks at a handful of runs: 12 after five
+// million events folded 16384 at a time. A key for each event and index would cost some 20 times as much to write, because
 // the keys of an entity index are spread over all its pages.
 //
 // Three things that one might look for are not there. There is no index of event ids: an id holds its seq. There are no

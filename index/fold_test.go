@@ -160,21 +160,35 @@ func TestMergingDue(t *testing.T) {
 	}
 }
 
-// TestRunCount folds events one, three or five at a time: the runs stay few.
+// TestRunCount folds one, three or five events at a time. Whatever the sizes, the runs count the folds in base 8.
 func TestRunCount(t *testing.T) {
 	var m model
 	x := openMemory(t)
-	most := 0
-	for i := range 2000 {
-		appendAll(x, &m, 1+i%3*2)
+	for n := range 2000 {
+		appendAll(x, &m, 1+n%3*2)
 		if err := x.Fold(Position{Seq: m.last()}); err != nil {
 			t.Fatal(err)
 		}
-		most = max(most, len(x.folded.Load().runs))
+		st, err := x.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		folds := 0
+		for _, r := range st.Runs {
+			folds += 1 << (3 * r.Level)
+		}
+		if folds != n+1 || len(st.Runs) != digits(n+1) {
+			t.Fatalf("after %d folds: %+v", n+1, st.Runs)
+		}
 	}
-	if most > 4*(maxFanIn-1) { // 2000 < 8 to the 4th
-		t.Fatalf("%d runs for %d events", most, m.last())
+}
+
+// digits returns the sum of the digits of n in base 8.
+func digits(n int) (sum int) {
+	for ; n > 0; n /= 8 {
+		sum += n % 8
 	}
+	return sum
 }
 
 // TestAdopt replaces the folded part of an index beside readers.

@@ -25,10 +25,12 @@ type Term struct {
 }
 
 // Terms lists at most limit names of one sort, of those that begin with prefix and come after after, ascending. To list
-// all, continue after the last name received until there are fewer than limit. It looks through the whole tail
-// and, in each run, at the streams of the names that it returns.
+// all, continue after the last name received until there are fewer than limit. A limit below 1 is taken for 1, and another
+// tag is an error that matches [event.ErrInvalid].
+//
+// It looks through the whole tail and, in each run, at the terms of the names that it returns.
 func (x *Index) Terms(tag byte, prefix, after string, limit int) ([]Term, error) {
-	if !strings.ContainsRune(string([]byte{Entities, Namespaces, Scopes, Kinds}), rune(tag)) {
+	if tag != Entities && tag != Namespaces && tag != Scopes && tag != Kinds {
 		return nil, fmt.Errorf("index: terms of tag %q: %w", tag, event.ErrInvalid)
 	}
 	l := listing{tag: tag, prefix: prefix, after: after, limit: max(limit, 1)}

@@ -61,7 +61,7 @@ var (
 	errTerms    = errors.New("malformed terms")
 )
 
-// parseRun returns the run in b, which it aliases. It checks the bounds of the four parts, not the checksum.
+// parseRun returns the run in b, which it aliases. It checks the bounds of its parts, not the checksum.
 func parseRun(b []byte) (run, error) {
 	if len(b) < runHeader {
 		return run{}, errShort

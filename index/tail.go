@@ -53,7 +53,7 @@ type Entry struct {
 // sizeBytes is about what e takes in memory.
 func (e *Entry) sizeBytes() int64 {
 	h := &e.Header
-	n := int(unsafe.Sizeof(Entry{})) + len(h.Entity) + len(h.Scope) + len(h.Key) + len(h.Unknown)
+	n := int(unsafe.Sizeof(Entry{})+unsafe.Sizeof(slot{})) + len(h.Entity) + len(h.Scope) + len(h.Key) + len(h.Unknown)
 	if h.Encryption != nil {
 		n += int(unsafe.Sizeof(event.Encryption{})) + len(h.Encryption.KeyScope)
 	}

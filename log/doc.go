@@ -34,7 +34,8 @@
 // The active segment is filled with zeros ahead of the write position, because fdatasync of bytes that change no length
 // and no allocation costs half. [Log.Append] encodes into a buffer; [Log.Flush] hands the buffer to the OS; [Log.Sync]
 // makes it durable, one caller doing so for all who wait. A commit becomes true at one line, marked in log.go. After the
-// first failure to write or sync the log stays broken: every later call returns that error, and reopening recovers.
+// first failure to write or sync the log stays broken: every later call that would write or sync returns that error, and
+// reopening recovers.
 //
 // What a crash can leave, and what [Open] does:
 //

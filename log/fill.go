@@ -18,7 +18,7 @@ const (
 // those at or above it the filler's while it holds mu: claim moves the border only under mu.
 type filler struct {
 	mu      sync.Mutex
-	file    vfs.File     // nil: no filling
+	file    vfs.File     // a handle of its own; nil: no filling
 	zeroed  atomic.Int64 // commits, then zeros, up to here; raised under mu
 	claimed atomic.Int64 // commits up to here
 	total   atomic.Int64 // bytes claimed since the start
@@ -44,7 +44,8 @@ func (f *filler) stop() {
 	<-f.done
 }
 
-// use makes the filler work on file, which has commits up to claimed and zeros up to zeroed.
+// use makes the filler work on file, which has commits up to claimed and zeros up to zeroed. The filler has a handle of
+// its own, so that an error of writing back is reported to its sync and to the writer's.
 func (f *filler) use(file vfs.File, claimed, zeroed int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,10 +54,13 @@ func (f *filler) use(file vfs.File, claimed, zeroed int64) {
 	f.zeroed.Store(zeroed)
 }
 
-// rest takes the file from the filler, which is done with it when rest returns, and says up to where it has zeros.
+// rest closes the file, with which the filler is done when rest returns, and says up to where it has zeros.
 func (f *filler) rest() (zeroed int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.file != nil {
+		_ = f.file.Close() // what it wrote are zeros
+	}
 	f.file = nil
 	return f.zeroed.Load()
 }

@@ -63,8 +63,8 @@ func (l *Log) Append(c *Commit) (segment event.Seq, offset int64, err error) {
 	if l.err != nil {
 		return 0, 0, l.err
 	}
-	if c.First != l.next {
-		panic(fmt.Sprintf("log: commit of event %d appended where %d is next", c.First, l.next))
+	if c.First != l.next || c.Count < 1 || c.Durable >= c.First || c.Bytes() > MaxCommitBytes {
+		panic(fmt.Sprintf("log: commit of %d events from %d on, %d bytes, durable %d, appended where event %d is next", c.Count, c.First, c.Bytes(), c.Durable, l.next))
 	}
 	if end := l.offset + int64(len(l.buf)); end > segmentHeaderBytes && end+c.Bytes() > l.opts.SegmentBytes {
 		if err := l.roll(); err != nil {
@@ -130,8 +130,16 @@ func (l *Log) flush() error {
 // maxSpareBytes bounds the buffers kept for reuse.
 const maxSpareBytes = 4 << 20
 
-// Sync makes everything up to through durable. One of the callers who wait does it for all of them.
+// Sync makes everything up to through, as far as it was appended, durable. One of the callers who wait does it for all of
+// them.
 func (l *Log) Sync(through event.Seq) error {
+	l.mu.Lock()
+	last, err := l.next-1, l.err
+	l.mu.Unlock()
+	if err != nil && through > l.Durable() {
+		return err
+	}
+	through = min(through, last)
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	for l.Durable() < through {
@@ -228,9 +236,8 @@ func (l *Log) rollTo(first event.Seq, link event.Hash) error {
 		return err
 	}
 	old := l.active
-	l.use(file, first, segmentHeaderBytes, segmentHeaderBytes)
 	l.add(first)
-	return old.Close()
+	return errors.Join(l.use(file, first, segmentHeaderBytes, segmentHeaderBytes), old.Close())
 }
 
 // trim ends the active segment with its last commit.
@@ -248,13 +255,18 @@ func (l *Log) trim() error {
 	return l.active.Sync()
 }
 
-// use makes file the active segment, with commits up to offset and zeros up to zeroed.
-func (l *Log) use(file vfs.File, first event.Seq, offset, zeroed int64) {
+// use makes file the active segment, with commits up to offset and zeros up to zeroed, and sets the filler to it.
+func (l *Log) use(file vfs.File, first event.Seq, offset, zeroed int64) error {
 	l.active = file
-	l.fill.use(file, offset, zeroed)
 	l.mu.Lock()
 	l.segment, l.offset = first, offset
 	l.mu.Unlock()
+	own, err := l.fs.Open(SegmentName(first))
+	if err != nil {
+		return err
+	}
+	l.fill.use(own, offset, zeroed)
+	return nil
 }
 
 // Close makes everything durable, cuts off the zeros and closes the files. A broken log is only closed, and its error
@@ -273,6 +285,7 @@ func (l *Log) Close() error {
 	if err == nil {
 		err = l.trim()
 	}
+	l.fill.rest()
 	err = errors.Join(err, l.active.Close())
 	l.Segments.Close()
 	return err

@@ -129,8 +129,7 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 	l.next, l.link = end.Seq+1, end.Link
 	l.written.Store(uint64(end.Seq))
 	l.durable.Store(uint64(end.Seq))
-	l.use(l.active, end.Segment, end.Offset, size)
-	return r, nil
+	return r, l.use(l.active, end.Segment, end.Offset, size)
 }
 
 // judge looks at what lies behind the last commit of the active segment. It returns 0 if that is zeros only, the length
