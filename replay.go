@@ -106,6 +106,9 @@ func (r *replay) end(p index.Position) log.Position {
 func (s *Store) rebuildIndex(rebuilds int64, cause error) error {
 	s.kvMu.Lock()
 	defer s.kvMu.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
 	if s.rebuilds.Load() != rebuilds {
 		return nil // another caller was faster
 	}

@@ -63,6 +63,8 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.publishWatermark(s.end.Seq)
 	}
+	s.kvMu.Lock() // a rebuild under way ends first
+	defer s.kvMu.Unlock()
 	return errors.Join(err, s.db.Close(), s.lock.Close(), s.closeRoot())
 }
 

@@ -71,19 +71,20 @@ func (x *Index) Adopt(y *Index) error {
 
 // Stats is the state of an index in figures.
 type Stats struct {
-	Events    event.Seq // all, the tail included
-	Folded    event.Seq // of these
-	Runs      []Run     // the oldest first
-	TailCount int
-	TailBytes int64 // in memory, about
-	SizeBytes int64 // of the database
+	Events    event.Seq `json:"events"` // all, the tail included
+	Folded    event.Seq `json:"folded"` // of these
+	Runs      []Run     `json:"runs"`   // the oldest first
+	TailCount int       `json:"tail_count"`
+	TailBytes int64     `json:"tail_bytes"` // in memory, about
+	SizeBytes int64     `json:"size_bytes"` // of the database
 }
 
 // A Run is what Stats says of one run.
 type Run struct {
-	First, Last event.Seq
-	Level       int // how often its events have been merged
-	SizeBytes   int64
+	First     event.Seq `json:"first"`
+	Last      event.Seq `json:"last"`
+	Level     int       `json:"level"` // how often its events have been merged
+	SizeBytes int64     `json:"size_bytes"`
 }
 
 // Stats returns the state of the index.
