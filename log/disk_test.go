@@ -283,7 +283,7 @@ func byFiller() bool {
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
 	for {
 		frame, more := frames.Next()
-		if strings.HasSuffix(frame.Function, "(*filler).extend") {
+		if strings.HasSuffix(frame.Function, "(*filler).extend") || strings.HasSuffix(frame.Function, "(*filler).rest") {
 			return true
 		}
 		if !more {
