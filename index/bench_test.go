@@ -3,6 +3,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -54,9 +55,8 @@ func (w *workload) next() *Entry {
 	return e
 }
 
-func openBench(b *testing.B) (kv.DB, string) {
-	dir := b.TempDir()
-	root, err := os.OpenRoot(dir)
+func openBench(b *testing.B) kv.DB {
+	root, err := os.OpenRoot(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func openBench(b *testing.B) (kv.DB, string) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { db.Close(); root.Close() })
-	return db, dir
+	return db
 }
 
 // cpuTime is the processor time that this process has used, garbage collection included.
@@ -87,7 +87,7 @@ func writtenBytes() (n int64) {
 
 // build folds n events into a new index and reports what they cost.
 func build(b *testing.B, events, entities int, g merging) *Index {
-	db, _ := openBench(b)
+	db := openBench(b)
 	x, err := Open(db, testStore)
 	if err != nil {
 		b.Fatal(err)
@@ -135,10 +135,11 @@ func build(b *testing.B, events, entities int, g merging) *Index {
 	return x
 }
 
+// unmerged leaves runs as they are folded, to compare with.
+var unmerged = merging{fanIn: 1 << 30}
+
 // BenchmarkFold builds an index over bbolt once an iteration, by durable folds of 16384 events.
 func BenchmarkFold(b *testing.B) {
-	unmerged := defaultMerging
-	unmerged.fanIn = 1 << 30
 	for _, c := range []struct {
 		name             string
 		events, entities int
@@ -164,13 +165,15 @@ func BenchmarkRead(b *testing.B) {
 	for _, c := range []struct {
 		name             string
 		events, entities int
+		merging          merging
 	}{
-		{"events=1M/entities=10k", 1e6, 1e4},
-		{"events=5M/entities=10k", 5e6, 1e4},
-		{"events=5M/entities=200k", 5e6, 2e5},
+		{"events=1M/entities=10k", 1e6, 1e4, defaultMerging},
+		{"events=5M/entities=10k", 5e6, 1e4, defaultMerging},
+		{"events=5M/entities=200k", 5e6, 2e5, defaultMerging},
+		{"events=5M/entities=10k/unmerged", 5e6, 1e4, unmerged},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			benchReads(b, build(b, c.events, c.entities, defaultMerging), c.events, c.entities)
+			benchReads(b, build(b, c.events, c.entities, c.merging), c.events, c.entities)
 		})
 	}
 }
@@ -245,17 +248,46 @@ func benchReads(b *testing.B, x *Index, events, entities int) {
 
 // BenchmarkKeyPerEvent is what the layout is compared with: a key for each event and index, in four buckets.
 func BenchmarkKeyPerEvent(b *testing.B) {
-	for _, events := range []int{1e6} {
-		b.Run(fmt.Sprintf("events=%d/entities=10k", events), func(b *testing.B) {
+	const events, entities = 1e6, 1e4
+	db := openBench(b)
+	b.Run("events=1M/entities=10k/fold", func(b *testing.B) {
+		for b.Loop() {
+			buildKeys(b, db, events, entities)
+		}
+	})
+	r := rand.New(rand.NewPCG(3, 4))
+	read := func(name string, one func(kv.Tx)) {
+		b.Run("events=1M/entities=10k/"+name, func(b *testing.B) {
 			for b.Loop() {
-				buildKeys(b, events, 1e4)
+				if err := db.View(func(tx kv.Tx) error { one(tx); return nil }); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
+	row := func(tx kv.Tx, seq uint64) { tx.Get("rows", binary.BigEndian.AppendUint64(nil, seq)) }
+	stream := func() []byte {
+		return appendStreamTerm(nil, event.Stream{Entity: benchEntity(r.Uint64N(entities))})[1:]
+	}
+	read("row", func(tx kv.Tx) { row(tx, 1+r.Uint64N(events)) })
+	read("head-known", func(tx kv.Tx) {
+		for range tx.ScanReverse(string(tagEntity), binary.BigEndian.AppendUint64(stream(), 1<<63)) {
+			break
+		}
+	})
+	read("stream-page-100", func(tx kv.Tx) {
+		s, n := stream(), 0
+		for k := range tx.Scan(string(tagEntity), s) {
+			if !bytes.HasPrefix(k, s) || n == 100 {
+				break
+			}
+			row(tx, binary.BigEndian.Uint64(k[len(s):]))
+			n++
+		}
+	})
 }
 
-func buildKeys(b *testing.B, events, entities int) {
-	db, _ := openBench(b)
+func buildKeys(b *testing.B, db kv.DB, events, entities int) {
 	w := newWorkload(entities)
 	var folding time.Duration
 	written := writtenBytes()
