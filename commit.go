@@ -63,7 +63,11 @@ func (s *Store) commit(drafts []draft, ps []Proposal) ([]Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.settle(receipts[len(receipts)-1].Seq, class); err != nil {
+	last := event.Seq(0) // original receipts may be in any order
+	for i := range receipts {
+		last = max(last, receipts[i].Seq)
+	}
+	if err := s.settle(last, class); err != nil {
 		return nil, err
 	}
 	return receipts, nil

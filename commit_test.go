@@ -368,10 +368,13 @@ func TestExpect(t *testing.T) {
 
 func TestIfNone(t *testing.T) {
 	dir := memoryDir(t)
-	s := openTest(t, dir, &Options{Durability: Durable, SyncInterval: time.Hour, foldEvents: 4})
+	s := openTest(t, dir, &Options{Durability: Durable, SyncInterval: time.Hour, foldEvents: 1 << 20})
 	rs := mustCommit(t, s, raw("a", ""), raw("b", ""), with(raw("a", ""), func(p *Proposal) { p.Kind = 0xE001 }), raw("c:d", ""))
 	rs = append(rs, mustCommit(t, s, raw("b", ""), with(raw("a", ""), func(p *Proposal) { p.Correlation = rs[1].ID }))...)
-	for range 8 { // folded, and then some more in the tail
+	if err := s.foldTo(s.accepted()); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 { // in the tail
 		mustCommit(t, s, raw("z", ""))
 	}
 	hidden := mustCommit(t, s, with(raw("hidden", ""), func(p *Proposal) { p.Durability = Written }))[0]

@@ -61,6 +61,21 @@ func acquireLock(f vfs.FS, dir string) (vfs.File, error) {
 	return file, nil
 }
 
+// lockIdentity locks the file that nobody removes from a store that is used.
+func lockIdentity(f vfs.FS, dir string) (vfs.File, error) {
+	file, err := f.Lock(identityFile)
+	if err == nil {
+		return file, nil
+	}
+	if file != nil {
+		file.Close()
+	}
+	if errors.Is(err, vfs.ErrLocked) {
+		err = &LockedError{Dir: dir, Holder: "a process whose " + lockFile + " file was removed"}
+	}
+	return nil, err
+}
+
 func writeHolder(file vfs.File) error {
 	host, err := os.Hostname()
 	if err != nil || len(host) > holderBytes-32 {
@@ -89,12 +104,18 @@ func encodeWatermark(store event.StoreID, seq event.Seq) []byte {
 	return b[len(store):]
 }
 
-// readWatermark returns the visible watermark and whether there is one.
+// readWatermark returns the visible watermark and whether there is one. It reads again a few times where the checksum is
+// wrong, because the writer may be writing it.
 func readWatermark(file vfs.File, store event.StoreID) (event.Seq, bool) {
 	var b [watermarkBytes]byte
-	if n, _ := file.ReadAt(b[:], holderBytes); n < len(b) {
-		return 0, false
+	for range 10 {
+		if n, _ := file.ReadAt(b[:], holderBytes); n < len(b) {
+			return 0, false
+		}
+		seq := event.Seq(binary.LittleEndian.Uint64(b[:]))
+		if string(encodeWatermark(store, seq)) == string(b[:]) {
+			return seq, true
+		}
 	}
-	seq := event.Seq(binary.LittleEndian.Uint64(b[:]))
-	return seq, string(encodeWatermark(store, seq)) == string(b[:])
+	return 0, false
 }

@@ -2,6 +2,7 @@ package batpak
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,11 +56,20 @@ func Open(dir string, opts *Options) (*Store, error) {
 
 // makeRoot makes the directory if need be, durably, and opens it.
 func makeRoot(dir string) (*os.Root, error) {
+	missing := []string{dir}
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); err == nil || d == filepath.Dir(d) {
+			break
+		}
+		missing = append(missing, d)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := syncParent(dir); err != nil {
-		return nil, err
+	for _, d := range missing {
+		if err := syncParent(d); err != nil {
+			return nil, err
+		}
 	}
 	return os.OpenRoot(dir)
 }
@@ -87,9 +97,14 @@ func (s *Store) open(dir string) (err error) {
 		return err
 	}
 	s.opened.Created = created
+	if s.lock2, err = lockIdentity(s.fs, dir); err != nil {
+		return err
+	}
 	s.store, s.created = id.store, id.created
 	s.view.rebuild = s.rebuildIndex
-	if err := s.openIndex(); err != nil {
+	if err := s.openIndex(); errors.Is(err, kv.ErrLocked) {
+		return &LockedError{Dir: dir, Holder: "a process that has " + indexFile + " open"}
+	} else if err != nil {
 		return err
 	}
 	if err := s.openLog(); err != nil {
@@ -113,8 +128,10 @@ func (s *Store) abandon() error {
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
 	}
-	if s.lock != nil {
-		err = errors.Join(err, s.lock.Close())
+	for _, lock := range []vfs.File{s.lock2, s.lock} {
+		if lock != nil {
+			err = errors.Join(err, lock.Close())
+		}
 	}
 	return errors.Join(err, s.closeRoot())
 }
@@ -190,6 +207,9 @@ func (s *Store) openLog() error {
 		witness = max(witness, seq)
 	}
 	err := s.checkAnchor(p)
+	if errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("the log is not the one that %s was made from: %w", indexFile, err)
+	}
 	if err == nil {
 		err = s.replayLog(witness)
 	}

@@ -41,8 +41,9 @@ func Empty() Expect { return Expect{set: true} }
 // AtClock expects that the newest event of the stream has clock c.
 func AtClock(c Clock) Expect { return Expect{set: true, clock: c} }
 
-// An IfNone is the condition that no event after After, committed or about to be, matches Query: a decision made on what
-// was read up to After still stands. Query's own After, Limit and Reverse play no part.
+// An IfNone is the condition that no event after After matches Query: a decision made on what was read up to After still
+// stands. It looks at all that earlier commits appended, visible or not, and not at the other proposals of its own.
+// Query's own After, Limit and Reverse play no part.
 type IfNone struct {
 	Query Query
 	After Seq

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/batpak/batpak/chain"
+	"github.com/batpak/batpak/event"
 	"github.com/batpak/batpak/index"
 	"github.com/batpak/batpak/internal/vfs"
 	"github.com/batpak/batpak/kv"
@@ -36,8 +37,9 @@ type Reader struct {
 	lock vfs.File // nil if there is none: a copy of a store
 	db   kv.DB
 
-	mu     sync.Mutex // guards what follows: one at a time looks for new events
-	replay replay
+	mu      sync.Mutex // guards what follows: one at a time looks for new events
+	replay  replay
+	bounded bool // there is a watermark to keep to
 }
 
 // OpenReader opens the store in dir for reading. It takes no lock and changes nothing. A directory without a store gives
@@ -93,15 +95,17 @@ func (r *Reader) Refresh() error {
 	if r.closed.Load() {
 		return ErrClosed
 	}
-	r.replay.limit = 0
+	limit, ok := event.Seq(0), false
 	if r.lock != nil {
-		if seq, ok := readWatermark(r.lock, r.store); ok && seq != noBound {
-			if seq <= r.replay.at.Seq {
-				return nil
-			}
-			r.replay.limit = seq
-		}
+		limit, ok = readWatermark(r.lock, r.store)
 	}
+	switch {
+	case !ok && r.bounded, ok && limit <= r.replay.at.Seq:
+		return nil // nothing that may be seen, as far as can be known
+	case !ok || limit == noBound:
+		limit = 0
+	}
+	r.bounded, r.replay.limit = ok, limit
 	err := r.scan()
 	r.raiseVisible(r.replay.at.Seq)
 	return err

@@ -23,6 +23,7 @@ type Store struct {
 	root   *os.Root
 	fs     vfs.FS
 	lock   vfs.File
+	lock2  vfs.File // STORE, locked too: somebody may remove LOCK, and with it the lock
 	log    *log.Log
 	opened OpenReport
 
@@ -65,7 +66,7 @@ func (s *Store) Close() error {
 	}
 	s.kvMu.Lock() // a rebuild under way ends first
 	defer s.kvMu.Unlock()
-	return errors.Join(err, s.db.Close(), s.lock.Close(), s.closeRoot())
+	return errors.Join(err, s.db.Close(), s.lock2.Close(), s.lock.Close(), s.closeRoot())
 }
 
 // Sync makes durable everything appended before the call.

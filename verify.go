@@ -61,7 +61,11 @@ func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) (Report, error)
 	if err := s.log.Sync(p.Seq); err != nil {
 		return Report{}, err
 	}
-	return verify(ctx, opts, &verifier{store: s.store, segments: s.segments, until: logPosition(p), index: &s.view})
+	until := logPosition(p)
+	if until.Segment == 0 { // no event yet
+		until.Segment, until.Offset = 1, log.HeaderBytes
+	}
+	return verify(ctx, opts, &verifier{store: s.store, segments: s.segments, until: until, index: &s.view})
 }
 
 // VerifyDir is Verify of a store that need not be open, and that [Open] may refuse: it takes no lock, changes nothing, and

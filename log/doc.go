@@ -42,6 +42,6 @@
 //	append     a commit torn at its sectors, or missing before a whole one: cut off if nothing says it was durable
 //	roll       an old segment with zeros behind its end, or "next.tmp": both removed; a new segment is complete once named
 //	zero-fill  a longer file: nothing
-//	open       cutting off is repeated until it is durable
+//	open       what was read is written and synced again, and cutting off repeated, until they are durable
 //	close      zeros not yet cut off: nothing
 package log

@@ -24,7 +24,7 @@ type Options struct {
 	SegmentBytes int64      // 0 means DefaultSegmentBytes
 	Genesis      event.Hash // the link before the first commit
 	Witness      event.Seq  // something outside the log knows that all at or below was durable
-	Progress     func()     // called after Written or Durable moved, before those who wait for it return; may be nil
+	Progress     func()     // called after Written or Durable moved, before those who wait for it return, and after a failure; may be nil
 }
 
 // A Log appends commits to the active segment. Append, Flush, Sync and the watermarks may be used from any goroutine;
@@ -198,14 +198,16 @@ func (l *Log) progress() {
 	}
 }
 
-// poison remembers the first failure and returns it.
+// poison remembers the first failure, lets those know who wait for progress, and returns it.
 func (l *Log) poison(err error) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.err == nil {
 		l.err = fmt.Errorf("log: %w", err)
 	}
-	return l.err
+	err = l.err
+	l.mu.Unlock()
+	l.progress()
+	return err
 }
 
 // roll seals the active segment and begins the next. The caller holds mu, which roll gives up while it works; since

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/batpak/batpak/event"
@@ -92,12 +93,11 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 	if from.Segment == 0 {
 		from = Position{Link: l.opts.Genesis}
 	}
-	// What is read may be in memory only. It is going to count as durable.
 	firsts := l.Firsts()
 	if l.active, err = l.fs.Open(SegmentName(firsts[len(firsts)-1])); err != nil {
 		return r, err
 	}
-	if err := l.active.Sync(); err != nil {
+	if err := l.rewrite(from, firsts[len(firsts)-1]); err != nil {
 		return r, err
 	}
 	end, err := l.scan(from, func(c *Commit) error {
@@ -126,10 +126,39 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 		}
 		size = end.Offset
 	}
+	l.Segments.mu.Lock()
+	l.owned = true
+	l.Segments.mu.Unlock()
 	l.next, l.link = end.Seq+1, end.Link
 	l.written.Store(uint64(end.Seq))
 	l.durable.Store(uint64(end.Seq))
 	return r, l.use(l.active, end.Segment, end.Offset, size)
+}
+
+// rewrite writes the bytes of the active segment behind from once more, and syncs them: what is about to be read counts as
+// durable from then on. A sync alone would not do. If one failed in an earlier process, the system may still show the bytes
+// that it could not write, and think that there is nothing left to write.
+func (l *Log) rewrite(from Position, active event.Seq) error {
+	offset := int64(segmentHeaderBytes)
+	if from.Segment == active {
+		offset = from.Offset
+	}
+	b := make([]byte, scanBytes)
+	for {
+		n, err := l.active.ReadAt(b, offset)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if n == 0 {
+			return l.active.Sync()
+		}
+		if !isZero(b[:n]) { // zeros that were not written are zeros
+			if _, err := l.active.WriteAt(b[:n], offset); err != nil {
+				return err
+			}
+		}
+		offset += int64(n)
+	}
 }
 
 // judge looks at what lies behind the last commit of the active segment. It returns 0 if that is zeros only, the length

@@ -19,10 +19,13 @@ import (
 // Format is the version of the segment format that this package writes and reads.
 const Format = 1
 
+// HeaderBytes is the length of a segment's header: the offset of its first commit.
+const HeaderBytes = 72
+
 const (
 	dir                = "log"
 	segmentMagic       = "BATPAKSG"
-	segmentHeaderBytes = 72
+	segmentHeaderBytes = HeaderBytes
 	nextSegment        = "next.tmp"
 )
 
@@ -90,6 +93,7 @@ type Segments struct {
 	store event.StoreID
 
 	mu      sync.Mutex
+	owned   bool        // by the writer, who knows each segment it makes
 	firsts  []event.Seq // sorted
 	handles map[event.Seq]*handle
 	clock   uint64 // counts uses, to find the handle used longest ago
@@ -112,6 +116,12 @@ func OpenSegments(f vfs.FS, store event.StoreID) (*Segments, error) {
 
 // list reads the names anew. Names that are not those of segments are left alone.
 func (s *Segments) list() error {
+	s.mu.Lock()
+	owned := s.owned
+	s.mu.Unlock()
+	if owned {
+		return nil
+	}
 	names, err := s.fs.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -288,6 +288,26 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestLossIsTold checks that of lost writes every file that was open is told once.
+func TestLossIsTold(t *testing.T) {
+	d, f := durable(t, 'o')
+	other := must[vfs.File](t)(d.Open("a"))
+	must[int](t)(f.WriteAt([]byte("n"), 0))
+	d.Inject(func(Op) Fault { return Fault{Effect: Lost, Err: syscall.EIO} })
+	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	d.Inject(nil)
+	ok(t, f.Sync(), must[vfs.File](t)(d.Open("a")).Sync())
+	if err := other.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the other file: %v", err)
+	}
+	ok(t, other.Sync())
+	if found := outcomes(t, d, 50); found["oooo 2048"] != 50 {
+		t.Errorf("lost, and then %v", found)
+	}
+}
+
 func TestCapacity(t *testing.T) {
 	d, f := durable(t, 'o')
 	d.SetCapacity(d.Used() + 10)

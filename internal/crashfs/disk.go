@@ -186,7 +186,7 @@ func (d *Disk) create(name string) *file {
 // handle opens n. The caller holds mu.
 func (d *Disk) handle(n *inode, writable bool) *file {
 	d.handles++
-	return &file{d: d, n: n, handle: d.handles, writable: writable}
+	return &file{d: d, n: n, handle: d.handles, writable: writable, told: n.losses}
 }
 
 // free says why name cannot be made, if it cannot.

@@ -9,6 +9,9 @@ type Fault struct {
 }
 
 // An Effect is what an operation that goes wrong does all the same.
+//
+// When writes of a file are Lost and Err is set, every other open file of it is told so once, by the next Sync of its own;
+// files opened later are not. That is how Linux does it.
 type Effect uint8
 
 // The effects.
@@ -16,5 +19,5 @@ const (
 	All  Effect = iota // everything
 	None               // nothing; a later sync makes up for one that did nothing
 	Some               // a write: its first bytes; anything else: everything
-	Lost               // a sync of a file: what it was to make durable never will be, unless it is written again
+	Lost               // a sync: what it was to make durable never will be, unless it is written again
 )

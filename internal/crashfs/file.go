@@ -13,6 +13,7 @@ type file struct {
 	handle   int // from 1, in the order of opening
 	writable bool
 	closed   bool // guarded by d.mu
+	told     int  // losses of the inode that it knows of
 }
 
 // usable says why the file cannot be used, if it cannot.
@@ -110,9 +111,14 @@ func (f *file) Truncate(size int64) error {
 func (f *file) Sync() error {
 	return f.d.do(Op{Verb: Sync, Handle: f.handle, Name: f.name()}, f.usable, func(fault Fault) error {
 		if fault.Effect == Lost {
-			f.n.lose()
-		} else {
-			f.n.sync()
+			f.n.lose(fault.Err)
+			f.told = f.n.losses
+			return nil
+		}
+		f.n.sync()
+		if f.told < f.n.losses {
+			f.told = f.n.losses
+			return f.n.lossErr
 		}
 		return nil
 	})

@@ -12,6 +12,8 @@ type inode struct {
 	pending []version
 	lengths []int64 // that the file had since the last sync
 	holder  *file   // of the lock
+	losses  int     // syncs that failed and lost writes
+	lossErr error   // of the newest
 }
 
 // A version is the content of a sector after a write to it.
@@ -60,8 +62,14 @@ func (n *inode) sync() {
 	n.pending, n.lengths = nil, nil
 }
 
-// lose makes sure that nothing written since the last sync becomes durable by itself.
-func (n *inode) lose() { n.pending = nil }
+// lose makes sure that nothing written since the last sync becomes durable by itself. If it is an error, the files that
+// are open will each be told once.
+func (n *inode) lose(err error) {
+	n.pending = nil
+	if err != nil {
+		n.losses, n.lossErr = n.losses+1, err
+	}
+}
 
 // apply puts the sector into b, as far as b goes.
 func (v version) apply(b []byte) {
