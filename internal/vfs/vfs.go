@@ -48,7 +48,8 @@ type File interface {
 	// Truncate sets the length; bytes added are zero.
 	Truncate(size int64) error
 	// Sync makes the bytes and the length durable. After an error nothing is known of what was written since the last
-	// successful Sync, and a later success says nothing about it.
+	// successful Sync, and a later success says nothing about it. Each open File is told once of a failure to write back
+	// what was written through any of them.
 	Sync() error
 	// Size returns the length in bytes.
 	Size() (int64, error)
