@@ -18,7 +18,8 @@ import (
 
 const indexFile = "index.bolt"
 
-// An OpenReport says what [Open] found and did.
+// An OpenReport says what [Open] found and did. Damage of the index is found when the part concerned is first used, which
+// may be later; the report says so from then on.
 type OpenReport struct {
 	Created      bool          `json:"created"`                 // there was no store
 	Replayed     int           `json:"replayed"`                // events read from the log, behind the index
@@ -175,13 +176,20 @@ func (s *Store) newIndex(cause error) (err error) {
 	if s.db != nil {
 		_ = s.db.Close() // it is of no more use
 	}
-	s.opened.IndexRebuilt = cause.Error()
-	s.opts.Logger.Warn("index: rebuilding from the log", "cause", cause)
+	s.noteRebuild(cause)
 	if err := s.quarantine(); err != nil {
 		return err
 	}
 	s.db, s.index, err = s.loadIndex()
 	return err
+}
+
+// noteRebuild says in the report, and to the logger, why the index is built anew.
+func (s *Store) noteRebuild(cause error) {
+	s.opts.Logger.Warn("index: rebuilding from the log", "cause", cause)
+	s.openedMu.Lock()
+	defer s.openedMu.Unlock()
+	s.opened.IndexRebuilt = cause.Error()
 }
 
 // quarantine renames the index file, replacing one put aside earlier.
@@ -191,11 +199,13 @@ func (s *Store) quarantine() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		s.opened.Quarantined = aside
-		err = s.fs.SyncDir(".")
+	if err != nil {
+		return err
 	}
-	return err
+	s.openedMu.Lock()
+	s.opened.Quarantined = aside
+	s.openedMu.Unlock()
+	return s.fs.SyncDir(".")
 }
 
 // openLog recovers the log and brings the index up to date with it. What the index or the lock file knows to be durable must
@@ -206,10 +216,7 @@ func (s *Store) openLog() error {
 	if seq, ok := readWatermark(s.lock, s.store); ok && seq != noBound {
 		witness = max(witness, seq)
 	}
-	err := s.checkAnchor(p)
-	if errors.Is(err, ErrCorrupt) {
-		err = fmt.Errorf("the log is not the one that %s was made from: %w", indexFile, err)
-	}
+	err := checkAnchor(s.fs, s.store, s.index)
 	if err == nil {
 		err = s.replayLog(witness)
 	}
@@ -222,21 +229,30 @@ func (s *Store) openLog() error {
 	return s.replayLog(witness)
 }
 
-// checkAnchor checks that the last event in the index file is in the log, at the position from which replay goes on.
-func (s *Store) checkAnchor(p index.Position) error {
+// checkAnchor checks that the last event in the index is in the log, at the position from which replay goes on.
+func checkAnchor(f vfs.FS, store event.StoreID, x *index.Index) error {
+	err := readAnchor(f, store, x)
+	if errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("the log is not the one that %s was made from: %w", indexFile, err)
+	}
+	return err
+}
+
+func readAnchor(f vfs.FS, store event.StoreID, x *index.Index) error {
+	p := x.Position()
 	if p.Seq == 0 {
 		return nil
 	}
-	segments, err := log.OpenSegments(s.fs, s.store)
+	segments, err := log.OpenSegments(f, store)
 	if err != nil {
 		return err
 	}
 	defer segments.Close()
-	v := view{store: s.store, segments: segments}
-	row, err := s.index.Row(p.Seq)
+	row, err := x.Row(p.Seq)
 	if err != nil {
 		return err
 	}
+	v := view{store: store, segments: segments}
 	if _, err := v.read(&row); err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ type Proposal struct {
 	Cause       Cause
 	Extensions  map[string][]byte // names as event.ValidateExtension says; "batpak." is reserved
 	Durability  Durability        // what the append waits for; zero: what the store does
+
+	system bool // batpak's own: Kind may be reserved, and PayloadVersion is 1
 }
 
 // An Expect is a condition on a stream: the zero value is no condition.
@@ -192,6 +194,10 @@ func (d *draft) encode(p *Proposal) error {
 			return errNoPayload
 		}
 		d.header.Kind, d.data = p.Kind, p.Data
+		if p.system {
+			d.header.PayloadVersion = 1
+			return nil
+		}
 		return p.Kind.Validate()
 	}
 	if p.Kind != 0 || p.Data != nil {

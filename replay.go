@@ -14,7 +14,7 @@ import (
 // commit's link computed from the one before.
 type replay struct {
 	store      event.StoreID
-	index      *index.Index
+	index      *index.Index    // nil: the log is only checked
 	link       event.Hash      // of the commit before
 	id         event.ID        // of the event before; zero if unknown
 	time       event.Timestamp // of the event before
@@ -52,6 +52,9 @@ func (r *replay) commit(c *log.Commit) error {
 		return place(bad, c, c.Offset)
 	}
 	r.link, r.at = c.Link, c.End()
+	if r.index == nil {
+		return nil
+	}
 	for i := range r.entries {
 		e := r.entries[i]
 		r.index.Append(&e)
@@ -117,7 +120,7 @@ func (s *Store) rebuildIndex(rebuilds int64, cause error) error {
 
 // replaceFolded folds the log again, up to where the index had got, into a new file. The caller holds kvMu.
 func (s *Store) replaceFolded(cause error) error {
-	s.opts.Logger.Warn("index: rebuilding from the log", "cause", cause)
+	s.noteRebuild(cause)
 	old, x, p := s.db, s.index, s.index.Position()
 	if err := s.quarantine(); err != nil {
 		return err

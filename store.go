@@ -19,13 +19,15 @@ import (
 // return [ErrClosed].
 type Store struct {
 	view
-	opts   Options
-	root   *os.Root
-	fs     vfs.FS
-	lock   vfs.File
-	lock2  vfs.File // STORE, locked too: somebody may remove LOCK, and with it the lock
-	log    *log.Log
-	opened OpenReport
+	opts  Options
+	root  *os.Root
+	fs    vfs.FS
+	lock  vfs.File
+	lock2 vfs.File // STORE, locked too: somebody may remove LOCK, and with it the lock
+	log   *log.Log
+
+	openedMu sync.Mutex // guards what the report says of the index, which may change while the store is open
+	opened   OpenReport
 
 	appended atomic.Uint64 // end.Seq, set when the index has everything up to it
 
@@ -196,7 +198,10 @@ func (s *Store) Stats() (Stats, error) {
 	if s.closed.Load() {
 		return Stats{}, ErrClosed
 	}
-	st := Stats{Store: s.store, Created: s.created, Events: s.Visible(), Frontier: s.Frontier(), Opened: s.opened}
+	st := Stats{Store: s.store, Created: s.created, Events: s.Visible(), Frontier: s.Frontier()}
+	s.openedMu.Lock()
+	st.Opened = s.opened
+	s.openedMu.Unlock()
 	var err error
 	if st.Index, err = s.index.Stats(); err != nil {
 		return st, err

@@ -41,9 +41,16 @@ type Report struct {
 	Bytes     int64         `json:"bytes"`
 	Last      Seq           `json:"last"`          // the newest event
 	Link      Hash          `json:"link"`          // of the newest commit: it covers every event of the store
+	Provable  []Range       `json:"provable"`      // whole commits that link to each other; all but the first range hang in the air
 	Findings  []Finding     `json:"findings"`      // in the order of the log
 	More      int           `json:"more_findings"` // not kept
 	Took      time.Duration `json:"took_ns"`
+}
+
+// A Range is the events from First to Last.
+type Range struct {
+	First Seq `json:"first"`
+	Last  Seq `json:"last"`
 }
 
 // OK reports whether nothing was found.
@@ -114,6 +121,7 @@ type verifier struct {
 	index    *view        // whose index must agree; nil: none
 	opts     VerifyOptions
 	report   Report
+	linked   bool // the commit before is in the last range of report.Provable, and nothing was wrong since
 
 	total   int64
 	link    event.Hash // of the commit before
@@ -164,7 +172,7 @@ func verify(ctx context.Context, opts *VerifyOptions, v *verifier) (Report, erro
 		v.opts = *opts
 	}
 	setDefault(&v.opts.MaxFindings, DefaultMaxFindings)
-	v.report = Report{Store: v.store, LinksOnly: v.opts.LinksOnly, Findings: []Finding{}}
+	v.report = Report{Store: v.store, LinksOnly: v.opts.LinksOnly, Provable: []Range{}, Findings: []Finding{}}
 	v.link, v.next, v.streams = chain.Origin(v.store), 1, map[event.Stream]tip{}
 	if _, bytes, err := v.segments.Size(); err == nil {
 		v.total = bytes
@@ -309,6 +317,7 @@ func (v *verifier) judge(p *piece) error {
 			v.add(finding(it.bad))
 		}
 		if it.commit == nil {
+			v.linked = false
 			continue
 		}
 		for j := range it.events {
@@ -316,7 +325,7 @@ func (v *verifier) judge(p *piece) error {
 				return err
 			}
 		}
-		v.judgeCommit(it)
+		v.prove(it, v.judgeCommit(it))
 	}
 	v.report.Bytes += int64(p.bytes)
 	if v.opts.Progress != nil {
@@ -329,8 +338,10 @@ func (v *verifier) judge(p *piece) error {
 func (v *verifier) judgeSegment(header *log.Commit) {
 	v.report.Segments++
 	if header == nil {
+		v.linked = false
 		return
 	}
+	v.linked = v.linked && header.First == v.next && header.Link == v.link
 	file := log.SegmentName(header.Segment)
 	if header.First != v.next {
 		v.add(Finding{File: file, Seq: v.next, Check: "first seq of the segment", Expected: fmt.Sprint(v.next), Found: fmt.Sprint(header.First)})
@@ -341,11 +352,23 @@ func (v *verifier) judgeSegment(header *log.Commit) {
 	v.next = header.First
 }
 
-// judgeCommit checks the link. The commits that follow are held against the link that is stored, so that one change is
-// found once.
-func (v *verifier) judgeCommit(it *item) {
+// prove adds a commit to what is provable, if nothing is wrong with it.
+func (v *verifier) prove(it *item, linked bool) {
+	whole := linked && it.bad == nil && !slices.ContainsFunc(it.events, func(e checked) bool { return e.bad != nil })
+	if ranges := v.report.Provable; whole && v.linked {
+		ranges[len(ranges)-1].Last = it.commit.Last()
+	} else if whole && len(ranges) <= v.opts.MaxFindings {
+		v.report.Provable = append(ranges, Range{it.commit.First, it.commit.Last()})
+	}
+	v.linked = whole
+}
+
+// judgeCommit checks the link and reports whether it is right. The commits that follow are held against the link that is
+// stored, so that one change is found once.
+func (v *verifier) judgeCommit(it *item) (linked bool) {
 	c := it.commit
-	if bad := chain.Linked(c.First, chain.Link(v.link, c.First, c.Durable, it.hashes), c.Link); bad != nil {
+	bad := chain.Linked(c.First, chain.Link(v.link, c.First, c.Durable, it.hashes), c.Link)
+	if bad != nil {
 		v.addAt(bad, c, c.Offset)
 	}
 	if c.Durable < v.durable {
@@ -355,6 +378,7 @@ func (v *verifier) judgeCommit(it *item) {
 	v.next = max(v.next, c.Last()+1)
 	v.report.Commits++
 	v.report.Events += len(it.events)
+	return bad == nil
 }
 
 // judgeEvent checks an event by itself, against the one before it in its stream and in the store, and against the index.

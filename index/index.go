@@ -69,6 +69,22 @@ func (x *Index) Adopt(y *Index) error {
 	return nil
 }
 
+// Check compares the checksum of everything that is folded, also of what was compared before, and reads all of it.
+func (x *Index) Check() error {
+	return x.view(func(v view) error {
+		for i := range v.meta.runs {
+			r := &v.meta.runs[i]
+			if _, err := r.open(v.tx); err != nil {
+				return err
+			}
+			if !runChecksum(v.tx.Get(r.bucket, r.key)) {
+				return r.damaged(errChecksum)
+			}
+		}
+		return nil
+	})
+}
+
 // Stats is the state of an index in figures.
 type Stats struct {
 	Events    event.Seq `json:"events"` // all, the tail included

@@ -89,10 +89,25 @@ func OpenBolt(root *os.Root, name string) (DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	return loadBolt(root, name, os.O_RDWR)
+}
+
+// ReadBolt is OpenBolt for reading only: it changes and creates nothing, and an Update fails. A missing file is
+// fs.ErrNotExist. Several may read the file at a time, none while another DB has it open for writing.
+func ReadBolt(root *os.Root, name string) (DB, error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if _, err := root.Stat(name); err != nil {
+		return nil, err
+	}
+	return loadBolt(root, name, os.O_RDONLY)
+}
+
+// loadBolt checks a file that is there and opens it.
+func loadBolt(root *os.Root, name string, flag int) (DB, error) {
 	if err := inspectBolt(root, name); err != nil {
 		return nil, err
 	}
-	db, file, err := openBolt(root, name, os.O_RDWR)
+	db, file, err := openBolt(root, name, flag)
 	if err != nil {
 		return nil, err
 	}

@@ -100,24 +100,15 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 	if err := l.rewrite(from, firsts[len(firsts)-1]); err != nil {
 		return r, err
 	}
-	end, err := l.scan(from, func(c *Commit) error {
-		r.Replayed += c.Count
-		return visit(c)
-	})
+	end, r, err := l.examine(l.active, l.opts.Witness, from, visit)
 	if err != nil {
 		return r, err
 	}
-	name := SegmentName(end.Segment)
 	size, err := l.active.Size()
 	if err != nil {
 		return r, err
 	}
-	torn, err := l.judge(end, size)
-	if err != nil {
-		return r, err
-	}
-	if torn > 0 {
-		r.TornFile, r.TornAt, r.TornBytes = name, end.Offset, torn
+	if r.TornBytes > 0 {
 		if err := l.active.Truncate(end.Offset); err != nil {
 			return r, err
 		}
@@ -133,6 +124,27 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 	l.written.Store(uint64(end.Seq))
 	l.durable.Store(uint64(end.Seq))
 	return r, l.use(l.active, end.Segment, end.Offset, size)
+}
+
+// examine reads the commits behind from and judges what follows the last one. It changes nothing. With an error too it
+// returns the position up to which commits were accepted.
+func (s *Segments) examine(newest vfs.File, witness event.Seq, from Position, visit func(*Commit) error) (end Position, r Recovery, err error) {
+	end, err = s.scan(from, func(c *Commit) error {
+		r.Replayed += c.Count
+		return visit(c)
+	})
+	if err != nil {
+		return end, r, err
+	}
+	size, err := newest.Size()
+	if err != nil {
+		return end, r, err
+	}
+	torn, err := judge(newest, end, size, witness)
+	if err == nil && torn > 0 {
+		r.TornFile, r.TornAt, r.TornBytes = SegmentName(end.Segment), end.Offset, torn
+	}
+	return end, r, err
 }
 
 // rewrite writes the bytes of the active segment behind from once more, and syncs them: what is about to be read counts as
@@ -163,14 +175,14 @@ func (l *Log) rewrite(from Position, active event.Seq) error {
 
 // judge looks at what lies behind the last commit of the active segment. It returns 0 if that is zeros only, the length
 // of a torn tail, or the reason why it is corrupt.
-func (l *Log) judge(end Position, size int64) (int64, error) {
-	if end.Seq < l.opts.Witness {
-		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, l.opts.Witness)
+func judge(active vfs.File, end Position, size int64, witness event.Seq) (int64, error) {
+	if end.Seq < witness {
+		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, witness)
 	}
 	if size > MaxSegmentBytes+MaxCommitBytes {
 		return 0, located(&end, failed("segment length", fmt.Sprintf("at most %d", MaxSegmentBytes+MaxCommitBytes), size))
 	}
-	rest, err := readTorn(l.active, end.Offset, size)
+	rest, err := readTorn(active, end.Offset, size)
 	if err != nil {
 		return 0, err
 	}
@@ -189,27 +201,37 @@ func (l *Log) judge(end Position, size int64) (int64, error) {
 	return torn, nil
 }
 
-// readTorn returns the bytes from offset to the last one that is not zero. It reads zeros a piece at a time.
+// readTorn returns the bytes from offset to the last one that is not zero.
 func readTorn(file vfs.File, offset, size int64) ([]byte, error) {
-	b := make([]byte, min(scanBytes, size-offset))
-	for size > offset {
-		n := min(int64(len(b)), size-offset)
-		if got, err := file.ReadAt(b[:n], size-n); got < int(n) {
-			return nil, err
-		}
-		if !isZero(b[:n]) {
-			break
-		}
-		size -= n
+	end, err := lastNotZero(file, offset, size)
+	if err != nil {
+		return nil, err
 	}
-	rest := make([]byte, size-offset)
+	rest := make([]byte, end-offset)
 	if n, err := file.ReadAt(rest, offset); n < len(rest) {
 		return nil, err
 	}
-	for len(rest) > 0 && rest[len(rest)-1] == 0 {
-		rest = rest[:len(rest)-1]
-	}
 	return rest, nil
+}
+
+// lastNotZero returns the offset behind the last byte from offset on that is not zero, or offset. It reads zeros a piece at
+// a time.
+func lastNotZero(file vfs.File, offset, size int64) (int64, error) {
+	b := make([]byte, max(0, min(scanBytes, size-offset)))
+	for size > offset {
+		n := min(int64(len(b)), size-offset)
+		if got, err := file.ReadAt(b[:n], size-n); got < int(n) {
+			return 0, err
+		}
+		if !isZero(b[:n]) {
+			for b[n-1] == 0 {
+				n, size = n-1, size-1
+			}
+			return size, nil
+		}
+		size -= n
+	}
+	return offset, nil
 }
 
 // findCommit looks at every offset of b, which so many zeros follow, for whole commits that begin with least to most. It

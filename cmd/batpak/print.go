@@ -168,6 +168,11 @@ func (p *progress) show(format string, args ...any) {
 	fmt.Fprintf(p.w, "\r\x1b[K"+format, args...)
 }
 
+// verified shows how far reading the log has got.
+func (p *progress) verified(done, total int64) {
+	p.show("verified %s of %s (%d%%)", size(done), size(total), 100*done/max(total, 1))
+}
+
 // clear removes the line.
 func (p *progress) clear() {
 	if p.shown {

@@ -51,7 +51,7 @@ func (c *cli) root() *cobra.Command {
 	cmd.PersistentFlags().BoolVar(&c.json, "json", false, "write JSON")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitUsage, err) })
 	cmd.AddCommand(c.demoCommand(), c.importCommand(), c.appendCommand(), c.lsCommand(), c.getCommand(), c.walkCommand(),
-		c.followCommand(), c.verifyCommand(), c.receiptCommand(), c.statsCommand(), c.rebuildCommand())
+		c.followCommand(), c.verifyCommand(), c.receiptCommand(), c.statsCommand(), c.doctorCommand(), c.repairCommand(), c.rebuildCommand())
 	return cmd
 }
 

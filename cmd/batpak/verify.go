@@ -33,7 +33,7 @@ usable: it goes on behind damage and lists all it finds. What it cannot see by i
 whose other files were changed to agree; receipts kept elsewhere show that.
 
 With --json it writes one object: ok, store, links_only, events, commits, segments, streams, bytes, last (seq of the newest
-event), link (of the newest commit: it covers every event), findings, more_findings (not listed), took_ns,
+event), link (of the newest commit: it covers every event), provable (ranges of events, first to last, that are whole and linked), findings, more_findings (not listed), took_ns,
 events_per_second, bytes_per_second. Fields of a finding: file, offset, seq, id, check, expected, found.
 
 ` + exitHelp,
@@ -53,9 +53,7 @@ events_per_second, bytes_per_second. Fields of a finding: file, offset, seq, id,
 			return err
 		}
 		p := newProgress(cmd.ErrOrStderr())
-		opts.Progress = func(done, total int64) {
-			p.show("verified %s of %s (%d%%)", size(done), size(total), 100*done/max(total, 1))
-		}
+		opts.Progress = p.verified
 		report, err := verifyDir(cmd.Context(), dir, &opts)
 		p.clear()
 		if err != nil {
