@@ -1,0 +1,185 @@
+package batpak
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// An indexed store is one whose index has several runs and buckets, and everything that it answers.
+type indexedStore struct {
+	files   files
+	answers []string
+	events  int
+}
+
+// newIndexedStore makes a store of some hundred events, folded a few at a time, and closes it.
+func newIndexedStore(t *testing.T, events int) *indexedStore {
+	t.Helper()
+	dir := filepath.Join(memoryDir(t), "store")
+	s := openTest(t, dir, &Options{foldEvents: 1 << 20, SyncInterval: time.Hour, SegmentBytes: 64 << 10})
+	for i := range events {
+		p := raw(fmt.Sprintf("ns%d:e%d", i%3, i%17), fmt.Sprint("payload ", i))
+		p.At.Scope, p.Lane, p.Key = fmt.Sprintf("s%d", i%5), Lane(i%2), fmt.Sprintf("key %d", i)
+		mustCommit(t, s, p)
+		if i%60 == 59 {
+			if err := s.foldTo(s.accepted()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	x := &indexedStore{answers: answers(t, s), events: events}
+	if st, err := s.Stats(); err != nil || len(st.Index.Runs) < 2 {
+		t.Fatalf("%d runs, %v", len(st.Index.Runs), err)
+	}
+	closeTest(t, s)
+	x.files = readFiles(t, dir)
+	return x
+}
+
+// answers asks everything that the index has a part in: each position, queries of each sort forward and reverse, the ancestry
+// of a stream, the terms, and what a key was used for.
+func answers(t *testing.T, s *Store) []string {
+	t.Helper()
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	last := s.Visible()
+	for seq := Seq(1); seq <= last; seq += 7 {
+		e, err := s.At(seq)
+		say("at %d: %v %v", seq, e.Hash, err)
+	}
+	lane := Lane(1)
+	middle, err := s.At(last / 2)
+	say("middle: %v", err)
+	for _, q := range []Query{
+		{}, {Entity: "ns1:e4"}, {Entity: "ns1:e4", Lane: &lane}, {Prefix: "ns2"}, {Scope: "s3"}, {Kind: 0xF001}, {Since: middle.Time.Time()},
+		{Until: middle.Time.Time()}, {Correlation: middle.ID}, {Entity: "ns1:e4", Lane: &lane, ClockAfter: 2, ClockThrough: 5},
+		{Entity: "nobody"}, {Scope: "s1", Prefix: "ns0"},
+	} {
+		for _, reverse := range []bool{false, true} {
+			q.Reverse = reverse
+			es, err := gather(s.Query(q))
+			say("%+v: %d events, %v, %v", q.Scope, len(es), seqs(es), err)
+		}
+	}
+	w, err := s.Walk(middle.ID, 100)
+	say("walk: %v %v %v", seqs(w.Events), w.End, err)
+	p := raw("ns0:e0", "payload 0")
+	p.At.Scope, p.Key = "s0", "key 0"
+	receipts, err := s.Commit(p)
+	if err != nil || receipts[0].Seq != 1 {
+		say("key: %v %v", receipts, err)
+	}
+	return out
+}
+
+func seqs(es []Event) []Seq {
+	var s []Seq
+	for _, e := range es {
+		s = append(s, e.Seq)
+	}
+	return s
+}
+
+// damaged opens the store with this index file, asks everything, and checks that the report says that the index was rebuilt
+// exactly if it was. It returns whether it was.
+func (x *indexedStore) damaged(t *testing.T, dir string, index []byte) bool {
+	t.Helper()
+	x.files.write(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, indexFile), index, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir, &Options{foldEvents: 60, SyncInterval: time.Hour})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	defer closeTest(t, s)
+	if diff := cmp.Diff(x.answers, answers(t, s)); diff != "" {
+		t.Fatalf("other answers: %s", diff)
+	}
+	if rep, err := verifyStore(s); err != nil || !rep.OK() || rep.Events != x.events {
+		t.Fatalf("verify: %d events, %v, %v", rep.Events, rep.Findings, err)
+	}
+	st, err := s.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	aside, err := os.ReadFile(filepath.Join(dir, "index.bad"))
+	rebuilt := err == nil
+	if !rebuilt && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if rebuilt != (st.Opened.IndexRebuilt != "") || rebuilt != (st.Opened.Quarantined == "index.bad") {
+		t.Fatalf("index put aside: %v, report %+v", rebuilt, st.Opened)
+	}
+	if rebuilt && !bytes.Equal(aside, index) {
+		t.Fatalf("the damaged index was not kept as it was: %d bytes of %d", len(aside), len(index))
+	}
+	return rebuilt
+}
+
+// TestIndexSectors damages each sector of the index file in turn, in two ways, and cuts it off at each page. The store opens
+// and answers as before, and the report tells whether the index was built anew. With BATPAK_LONG the index is larger, and is
+// cut off at each page of zeros too.
+func TestIndexSectors(t *testing.T) {
+	const sector, page = 512, 4096
+	long := os.Getenv("BATPAK_LONG") != ""
+	events := 300
+	if long {
+		events = 1500
+	}
+	x := newIndexedStore(t, events)
+	whole := x.files[indexFile]
+	dir := filepath.Join(memoryDir(t), "store")
+	if x.damaged(t, dir, whole) {
+		t.Fatal("a whole index was rebuilt")
+	}
+	used := len(bytes.TrimRight(whole, "\x00")) // bbolt lays the file out ahead; behind this it is as new
+	harm := map[string]func(b []byte, i int){
+		"inverted": func(b []byte, _ int) {
+			for j := range b {
+				b[j] ^= 0xFF
+			}
+		},
+		"zeroed":  func(b []byte, _ int) { clear(b) },
+		"one bit": func(b []byte, i int) { b[i*37%len(b)] ^= 1 << (i % 8) },
+	}
+	rebuilt, tried := 0, 0
+	for name, harm := range harm {
+		for i := range (used + sector - 1) / sector {
+			b := slices.Clone(whole)
+			harm(b[i*sector:(i+1)*sector], i)
+			if bytes.Equal(b, whole) {
+				continue
+			}
+			tried++
+			if x.damaged(t, dir, b) {
+				rebuilt++
+			}
+			if t.Failed() {
+				t.Fatalf("sector %d of %d %s", i, used/sector, name)
+			}
+		}
+	}
+	cut := 0
+	for n := 0; n < len(whole); n += page {
+		if !long && n > used+page && n%(64*page) != 0 { // one zero page is like another
+			continue
+		}
+		if x.damaged(t, dir, whole[:n]) {
+			cut++
+		}
+		tried++
+	}
+	t.Logf("%d bytes, %d of them used: %d damages, %d led to a rebuilt index, as did %d cuts", len(whole), used, tried, rebuilt, cut)
+	if rebuilt < tried/4 || cut == 0 {
+		t.Errorf("only %d of %d damages, and %d cuts, led to a rebuilt index", rebuilt, tried, cut)
+	}
+}
