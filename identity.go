@@ -64,18 +64,29 @@ func decodeIdentity(b []byte) (id identity, err error) {
 	return id, nil
 }
 
-// loadIdentity reads STORE. In a directory without one it makes one if create is set, unless there is a log already.
+// loadIdentity reads STORE. In a directory without one it makes one if create is set, unless there is a log or an index
+// already.
 func loadIdentity(f vfs.FS, create bool, now event.Timestamp) (id identity, created bool, err error) {
 	b, err := vfs.ReadFile(f, identityFile, 4096)
 	if err == nil {
 		id, err = decodeIdentity(b)
 		return id, false, err
 	}
+	if errors.Is(err, vfs.ErrTooLong) {
+		err = &event.CorruptError{File: identityFile, Check: "length", Expected: fmt.Sprint(identityBytes), Found: "more than 4096"}
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, false, err
 	}
+	since := ""
 	if names, err := f.ReadDir("log"); err == nil && len(names) > 0 {
-		return id, false, &event.CorruptError{File: identityFile, Check: "store file present", Expected: "the file, since there is a log", Found: "none"}
+		since = "a log"
+	} else if file, err := f.OpenRead(indexFile); err == nil {
+		file.Close() // read only: nothing can be lost
+		since = "an index"
+	}
+	if since != "" {
+		return id, false, &event.CorruptError{File: identityFile, Check: "store file present", Expected: "the file, since there is " + since, Found: "none"}
 	}
 	if !create {
 		return id, false, err

@@ -133,6 +133,9 @@ func (s *Store) replaceFolded(cause error) error {
 	if _, err = s.segments.Scan(log.Position{Link: r.link}, r.commit); errors.Is(err, errBeyond) {
 		err = nil
 	}
+	if err == nil && r.at.Seq < p.Seq {
+		err = log.Lost(log.SegmentName(s.segments.Locate(r.at.Seq+1)), r.at.Offset, r.at.Seq, p.Seq)
+	}
 	if err == nil {
 		err = y.Fold(indexPosition(r.at, r.time))
 	}

@@ -122,8 +122,8 @@ func (v *view) at(seq event.Seq) (Event, error) {
 // read returns the event of a row, which must have been written.
 func (v *view) read(row *index.Row) (Event, error) {
 	segment := v.segments.Locate(row.Seq)
-	b := make([]byte, row.Length)
-	if err := v.segments.ReadAt(segment, b, int64(row.Offset)); err != nil {
+	b, err := v.segments.Read(segment, int64(row.Offset), int64(row.Length))
+	if err != nil {
 		return Event{}, err
 	}
 	return v.open(segment, row, b)
@@ -167,8 +167,8 @@ func (v *view) events(rows []index.Row) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for len(rows) > 0 {
 			n, segment, from, to := v.span(rows)
-			b := make([]byte, to-from)
-			if err := v.segments.ReadAt(segment, b, from); err != nil {
+			b, err := v.segments.Read(segment, from, to-from)
+			if err != nil {
 				yield(Event{}, err)
 				return
 			}

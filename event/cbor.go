@@ -17,9 +17,11 @@ import (
 var (
 	cborEncoder = must(cborEncOptions().EncMode())
 	cborDecoder = must(cbor.DecOptions{
-		DupMapKey:   cbor.DupMapKeyEnforcedAPF,
-		IndefLength: cbor.IndefLengthForbidden,
-		UTF8:        cbor.UTF8RejectInvalid,
+		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
+		IndefLength:      cbor.IndefLengthForbidden,
+		UTF8:             cbor.UTF8RejectInvalid,
+		MaxArrayElements: math.MaxInt32, // what could be encoded can be decoded; the bytes bound both
+		MaxMapPairs:      math.MaxInt32,
 	}.DecMode())
 )
 

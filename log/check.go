@@ -41,6 +41,12 @@ func (s *Segments) Check(first event.Seq, limit int64, visit func(*Commit, *even
 	} else if limit > 0 {
 		size = limit
 	}
+	if most := int64(MaxSegmentBytes + MaxCommitBytes); size > most {
+		if !k.fail(nil, most, failed("segment length", fmt.Sprintf("at most %d", most), size)) {
+			return false, nil
+		}
+		size = most
+	}
 	firsts := s.Firsts()
 	k.zeros = limit == 0 && first == firsts[len(firsts)-1]
 	k.scanner = scanner{file: file, size: size, offset: segmentHeaderBytes, next: first}

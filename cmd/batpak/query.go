@@ -77,7 +77,9 @@ func (f *queryFlags) texts(q *batpak.Query) (err error) {
 	if q.Since, err = parseTime("since", f.since); err != nil {
 		return err
 	}
-	q.Until, err = parseTime("until", f.until)
+	if q.Until, err = parseTime("until", f.until); f.until != "" && q.Until.IsZero() {
+		q.Until = q.Until.Add(1) // the zero time would be no bound
+	}
 	return err
 }
 

@@ -15,6 +15,9 @@ import (
 // ErrLocked is returned by [FS.Lock] when another open file holds the lock.
 var ErrLocked = errors.New("file is locked")
 
+// ErrTooLong is returned by [ReadFile] for a file above the bound.
+var ErrTooLong = errors.New("file is longer than it can be")
+
 // An FS is one directory and what lies below it. Names are slash-separated and relative; none leads outside. Errors are
 // *fs.PathError and match fs.ErrNotExist and the like. Methods may be called from any goroutine.
 type FS interface {
@@ -55,7 +58,7 @@ type File interface {
 	Size() (int64, error)
 }
 
-// ReadFile returns the content of a file of at most max bytes; a longer one is an error.
+// ReadFile returns the content of a file of at most max bytes; the error of a longer one matches ErrTooLong.
 func ReadFile(f FS, name string, max int64) ([]byte, error) {
 	file, err := f.OpenRead(name)
 	if err != nil {
@@ -67,7 +70,7 @@ func ReadFile(f FS, name string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	if size > max {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("file is longer than it can be")}
+		return nil, &fs.PathError{Op: "read", Path: name, Err: ErrTooLong}
 	}
 	b := make([]byte, size)
 	n, err := file.ReadAt(b, 0)
