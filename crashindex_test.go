@@ -134,7 +134,7 @@ func (s *savedIndexes) age(disk *crashfs.Disk, r *rand.Rand) string {
 	}
 	what := ""
 	switch k := r.IntN(8); {
-	case k < 4:
+	case k < 4 || len(b) == 0 || len(s.files) == 0:
 		return "newest index"
 	case k == 4 || k == 5:
 		n := r.IntN(len(s.files))

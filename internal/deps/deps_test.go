@@ -48,6 +48,7 @@ golang.org/x/sys
 golang.org/x/crypto
 golang.org/x/mod
 test
+github.com/anishathalye/porcupine
 github.com/google/go-cmp
 github.com/rogpeppe/go-internal
 pgregory.net/rapid

@@ -65,7 +65,11 @@ func (o osFS) SyncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// Lock refuses a link, which could make the caller write to whatever it leads to.
 func (o osFS) Lock(name string) (File, error) {
+	if info, err := o.root.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "lock", Path: name, Err: errors.New("not a regular file")}
+	}
 	f, err := o.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,45 @@
+package log
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+)
+
+// TestShortWrite has the system write less than it was given, without an error. That is a failure like any other: the
+// commit is not acknowledged, and nothing is written behind the gap.
+func TestShortWrite(t *testing.T) {
+	for _, part := range []float64{0, 0.5, 0.99} {
+		var short atomic.Bool
+		d := newDisk()
+		d.hook = func(op operation) *fault {
+			if op.verb == "write" && short.Load() && !byFiller() {
+				return &fault{part: part}
+			}
+			return nil
+		}
+		l, _, _ := open(t, d, testOptions())
+		appendOne(t, l, 3)
+		short.Store(true)
+		c := sampleCommit(4, 1, 3, 20)
+		if _, _, err := l.Append(&c); err != nil {
+			t.Fatal(err)
+		}
+		first := l.Sync(4)
+		if !errors.Is(first, io.ErrShortWrite) || l.Written() != 3 || l.Durable() != 3 {
+			t.Errorf("part %v: sync: %v; written %d, durable %d", part, first, l.Written(), l.Durable())
+		}
+		short.Store(false)
+		c = sampleCommit(5, 1, 3, 20)
+		if _, _, err := l.Append(&c); first == nil || err == nil || err.Error() != first.Error() {
+			t.Errorf("part %v: append after it: %v", part, err)
+		}
+		if err := l.Close(); !errors.Is(err, io.ErrShortWrite) {
+			t.Errorf("part %v: close: %v", part, err)
+		}
+		if n, _, err := openDisk(t, d, testOptions()); n != 3 || err != nil {
+			t.Errorf("part %v: %d events, %v", part, n, err)
+		}
+	}
+}
