@@ -1,0 +1,340 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// A choice is what the command line asks for.
+type choice struct {
+	systems []string
+	works   []string // nil for all
+	sizes   []int
+	effort  effort
+	seed    uint64
+}
+
+// An effort says how much a run takes.
+type effort struct {
+	name      string
+	appends   time.Duration // of one append work
+	reads     time.Duration // of one read work
+	tail      time.Duration
+	load      time.Duration // cap of a bulk load
+	loadLarge time.Duration // the same at the largest size
+	acked     int           // appends before a kill
+	payloads  []int         // besides 256 B
+	folds     []int
+	budget    int           // repeats of batpak and P
+	peers     int           // repeats of the others
+	within    time.Duration // what does not begin in this time is left out
+	large     int           // size from which only batpak and P are measured
+}
+
+var (
+	quickEffort = effort{
+		name: "quick", appends: 250 * time.Millisecond, reads: 150 * time.Millisecond, tail: 2 * time.Second, load: 6 * time.Second, loadLarge: 6 * time.Second,
+		acked: 3000, payloads: []int{16 << 10}, folds: []int{1_000_000}, budget: 1, peers: 1, within: 75 * time.Second, large: 1_000_000,
+	}
+	defaultEffort = effort{
+		name: "default", appends: 1200 * time.Millisecond, reads: 700 * time.Millisecond, tail: 8 * time.Second, load: 30 * time.Second, loadLarge: 60 * time.Second,
+		acked: 40_000, payloads: []int{64, 1 << 10, 16 << 10}, folds: []int{1_000_000, 5_000_000}, budget: 3, peers: 1, within: 1140 * time.Second, large: 2_000_000,
+	}
+	fullEffort = effort{
+		name: "full", appends: 5 * time.Second, reads: 3 * time.Second, tail: 30 * time.Second, load: 10 * time.Minute, loadLarge: time.Hour,
+		acked: 40_000, payloads: []int{64, 1 << 10, 16 << 10}, folds: []int{1_000_000, 5_000_000}, budget: 5, peers: 3, within: 24 * time.Hour, large: 1 << 40,
+	}
+)
+
+// The workload of the budget, and its other dimension.
+const (
+	usualPayload  = 256
+	usualEntities = 10_000
+	manyEntities  = 1_000_000
+	usualSize     = 1_000_000
+)
+
+// A step is one child process.
+type step struct {
+	spec
+	prepared bool // the directory belongs to several steps
+	last     bool // and this is the last of them
+	killed   bool // the child is killed when it says that it is ready, and what follows opens the store
+}
+
+// plan returns the steps in order: what the budget needs first.
+func (c *choice) plan(dir string) []step {
+	p := planning{choice: c, dir: dir}
+	p.appends()
+	for _, size := range c.bySize() {
+		p.prepared(size, usualEntities)
+	}
+	p.special()
+	if slices.Contains(c.sizes, usualSize) {
+		p.prepared(usualSize, manyEntities)
+	}
+	p.payloads()
+	return p.steps
+}
+
+// bySize returns the sizes with that of the budget first.
+func (c *choice) bySize() []int {
+	sizes := slices.Clone(c.sizes)
+	slices.SortFunc(sizes, func(a, b int) int {
+		if a == usualSize || b == usualSize {
+			return b2i(b == usualSize) - b2i(a == usualSize)
+		}
+		return a - b
+	})
+	return sizes
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+type planning struct {
+	*choice
+	dir   string
+	steps []step
+}
+
+func (c *choice) wants(work string) bool { return c.works == nil || slices.Contains(c.works, work) }
+
+// ours reports whether a system is batpak in one of its two forms.
+func ours(system string) bool { return system == batpakSystem.name || system == pureSystem.name }
+
+func (c *choice) repeats(system string) int {
+	if ours(system) {
+		return c.effort.budget
+	}
+	return c.effort.peers
+}
+
+// add appends a step if its work is wanted.
+func (p *planning) add(s step) {
+	if !p.wants(s.Work) {
+		return
+	}
+	w := workNamed(s.Work)
+	s.Durable, s.Seed = w.durable(), p.seed
+	if s.Limit == 0 {
+		s.Limit = p.effort.appends
+	}
+	if s.Dir == "" {
+		s.Dir = filepath.Join(p.dir, fmt.Sprintf("run-%d", len(p.steps)))
+	}
+	p.steps = append(p.steps, s)
+}
+
+// each calls f for every repeat of every system that is chosen, the systems in turn.
+func (p *planning) each(f func(system string, repeat int)) {
+	for repeat := range max(p.effort.budget, p.effort.peers) {
+		for _, name := range p.systems {
+			if repeat < p.repeats(name) {
+				f(name, repeat)
+			}
+		}
+	}
+}
+
+// usual is a spec of the usual workload.
+func usual(work, system string, repeat int) spec {
+	return spec{Work: work, System: system, Payload: usualPayload, Entities: usualEntities, Callers: 1, Batch: 1, Repeat: repeat}
+}
+
+// appends plans the works that begin with an empty store.
+func (p *planning) appends() {
+	for _, a := range []struct {
+		work           string
+		callers, batch int
+	}{
+		{"append-written", 1, 1}, {"append-durable", 1, 1}, {"append-durable-64", 64, 1}, {"append-durable-256", 256, 1},
+		{"batch-written", 1, 100}, {"batch-durable", 1, 100},
+	} {
+		p.each(func(system string, repeat int) {
+			s := usual(a.work, system, repeat)
+			s.Callers, s.Batch = a.callers, a.batch
+			if a.work == "append-durable" && system == batpakSystem.name {
+				p.add(step{spec: usual("floor", diskName, repeat)})
+			}
+			p.add(step{spec: s})
+		})
+	}
+	p.add(step{spec: usual("harness", diskName, 0)})
+}
+
+// diskName stands for a system where none is measured.
+const diskName = "–"
+
+// prepared plans a bulk load of each system and the works that read what it stored.
+func (p *planning) prepared(size, entities int) {
+	from := len(p.steps)
+	at := func(s spec) spec {
+		s.Size, s.Entities = size, entities
+		s.Dir = filepath.Join(p.dir, fmt.Sprintf("%d-%d-%s", size, entities, filepath.Base(s.System)))
+		return s
+	}
+	var chosen []string
+	for _, name := range p.systems {
+		if ours(name) || size < p.effort.large && entities == usualEntities {
+			chosen = append(chosen, name)
+		}
+	}
+	for _, name := range chosen {
+		s := at(usual("load", name, 0))
+		s.Batch, s.Limit = loadBatch, p.effort.load
+		if size > usualSize {
+			s.Limit = p.effort.loadLarge
+		}
+		p.steps = append(p.steps, step{spec: s, prepared: true})
+		p.steps[len(p.steps)-1].Seed = p.seed
+	}
+	loads := len(p.steps)
+	for _, work := range p.reads(size, entities) {
+		for repeat := range p.sizeRepeats(size) {
+			for _, name := range chosen {
+				if repeat < p.repeats(name) {
+					p.readStep(at(usual(work, name, repeat)))
+				}
+			}
+		}
+	}
+	if len(p.steps) == loads && !p.wants("load") {
+		p.steps = p.steps[:from] // nothing reads what would be loaded
+	}
+	p.markLast(from)
+}
+
+// sizeRepeats is how often the works on a store of a size are repeated at most: once where opening P takes long.
+func (p *planning) sizeRepeats(size int) int {
+	if size > usualSize && p.effort.name != fullEffort.name {
+		return 1
+	}
+	return max(p.effort.budget, p.effort.peers)
+}
+
+// reads are the works on a prepared store, those that change it last.
+func (p *planning) reads(size, entities int) []string {
+	switch {
+	case entities != usualEntities:
+		return []string{"get", "stream", "open", "grow", "kill"}
+	case size > usualSize && p.effort.name != fullEffort.name:
+		return []string{"get", "stream", "scan", "open", "grow", "kill"}
+	}
+	return []string{"get", "stream", "scope", "kind", "range", "scan", "open", "grow", "kill", "kill-written"}
+}
+
+func (p *planning) readStep(s spec) {
+	s.Limit = p.effort.reads
+	switch s.Work {
+	case "grow":
+		if !ours(s.System) {
+			return
+		}
+		s.Limit = p.effort.appends
+	case "kill", "kill-written":
+		if s.Repeat > 0 && s.Work == "kill-written" || !p.wants(s.Work) {
+			return
+		}
+		p.killStep(s)
+	}
+	p.add(step{spec: s, prepared: true})
+}
+
+// killStep plans the child that is killed.
+func (p *planning) killStep(s spec) {
+	if s.Work == "kill" {
+		s.Callers = 64
+	}
+	s.Durable = workNamed(s.Work).durable()
+	s.Work, s.Most, s.Limit, s.Seed = killed, p.effort.acked, 4*p.effort.reads, p.seed
+	p.steps = append(p.steps, step{spec: s, prepared: true, killed: true})
+}
+
+// killed is the work of a child that is killed.
+const killed = "appending until killed"
+
+// markLast finds the last step on each directory prepared since a step.
+func (p *planning) markLast(from int) {
+	seen := map[string]bool{}
+	for i := len(p.steps) - 1; i >= from; i-- {
+		if s := &p.steps[i]; s.prepared && !seen[s.Dir] {
+			s.last = true
+			seen[s.Dir] = true
+		}
+	}
+}
+
+// special plans what concerns batpak and P alone.
+func (p *planning) special() {
+	p.each(func(system string, repeat int) {
+		if !ours(system) {
+			return
+		}
+		for _, callers := range []int{1, 64} {
+			s := usual("follow", system, repeat)
+			s.Callers = callers
+			p.add(step{spec: s})
+		}
+		for _, pace := range []int{0, 100} {
+			s := usual("beside", system, repeat)
+			s.Callers, s.Pace, s.Limit = 64, pace, 3*p.effort.appends
+			p.add(step{spec: s})
+		}
+	})
+	for _, size := range p.effort.folds {
+		s := usual("fold", diskName, 0)
+		s.Size, s.Limit = size, time.Minute
+		p.add(step{spec: s})
+	}
+	for _, entities := range []int{usualEntities, manyEntities} {
+		for _, system := range p.systems {
+			if ours(system) {
+				s := usual("tail", system, 0)
+				s.Entities, s.Limit = entities, p.effort.tail
+				p.add(step{spec: s})
+			}
+		}
+	}
+}
+
+// payloads plans appends and point reads with other payloads.
+func (p *planning) payloads() {
+	for _, payload := range p.effort.payloads {
+		for _, name := range p.systems {
+			if name == jetstreamSystem.name || name == rustSystem.name {
+				continue
+			}
+			for _, a := range []struct {
+				work    string
+				callers int
+			}{{"append-written", 1}, {"append-durable", 1}, {"append-durable-64", 64}} {
+				s := usual(a.work, name, 0)
+				s.Callers, s.Payload = a.callers, payload
+				p.add(step{spec: s})
+			}
+			p.payloadRead(name, payload)
+		}
+	}
+}
+
+// payloadRead plans point reads in a store of a payload.
+func (p *planning) payloadRead(name string, payload int) {
+	if !p.wants("get") {
+		return
+	}
+	from := len(p.steps)
+	s := usual("load", name, 0)
+	s.Size, s.Batch, s.Payload, s.Limit, s.Seed = 10_000, 100, payload, p.effort.load, p.seed
+	s.Dir = filepath.Join(p.dir, fmt.Sprintf("payload-%d-%s", payload, filepath.Base(name)))
+	p.steps = append(p.steps, step{spec: s, prepared: true})
+	s.Work, s.Batch, s.Limit = "get", 1, p.effort.reads
+	p.add(step{spec: s, prepared: true})
+	p.markLast(from)
+}
