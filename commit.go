@@ -194,7 +194,19 @@ type batch struct {
 	class   Durability
 	now     event.Timestamp
 	heads   map[event.Stream]head // as this commit leaves them; nil for a commit of one event
+	at      *head                 // of a commit of one event: the head it follows, if that is in memory
 	entries []index.Entry
+}
+
+// slabEntries is how many entries of the index's tail are allocated at a time.
+const slabEntries = 256
+
+// room returns n entries, which are the caller's once it has moved slab behind them.
+func (s *Store) room(n int) []index.Entry {
+	if n > len(s.slab) {
+		s.slab = make([]index.Entry, max(n, slabEntries))
+	}
+	return s.slab[:n:n]
 }
 
 // commit checks the conditions, builds the records and appends. Until the log has taken the commit nothing of the store
@@ -202,7 +214,7 @@ type batch struct {
 func (b *batch) commit(drafts []draft) ([]Receipt, error) {
 	s := b.s
 	s.records, s.hashes = s.records[:0], s.hashes[:0]
-	b.entries = make([]index.Entry, len(drafts))
+	b.entries = s.room(len(drafts))
 	receipts := make([]Receipt, len(drafts))
 	for i := range drafts {
 		e := &b.entries[i]
@@ -231,9 +243,15 @@ func (b *batch) place(d *draft, i int, h *event.Header) error {
 	stream := d.header.Stream()
 	at, ok := b.heads[stream]
 	if !ok {
-		var err error
-		if at, err = s.head(stream); err != nil {
+		known, err := s.head(stream)
+		if err != nil {
 			return &ItemError{i, err}
+		}
+		if known != nil {
+			at = *known
+		}
+		if b.heads == nil {
+			b.at = known
 		}
 	}
 	if d.expect.set && d.expect.clock != at.clock {
@@ -277,11 +295,17 @@ func (b *batch) accept(c *log.Commit) {
 	s := b.s
 	x := s.index
 	start := uint32(c.RecordsOffset())
+	s.slab = s.slab[len(b.entries):]
 	for i := range b.entries {
 		e := &b.entries[i]
 		e.Offset += start
 		x.Append(e)
-		s.heads.put(e.Header.Stream(), head{e.Header.Seq, e.Header.Clock, e.Hash})
+		at := head{e.Header.Seq, e.Header.Clock, e.Hash}
+		if b.at != nil {
+			*b.at = at
+		} else {
+			s.heads.put(e.Header.Stream(), at)
+		}
 	}
 	s.end, s.lastTime = c.End(), b.entries[len(b.entries)-1].Header.Time
 	s.appended.Store(uint64(s.end.Seq))

@@ -20,32 +20,42 @@ const maxHeads = 32 << 10
 // heads remembers the heads of the streams appended to last. When the young generation is full it becomes the old one,
 // and what only the old one had is forgotten: the index knows it, or the tail.
 type heads struct {
-	young, old map[event.Stream]head
+	young, old map[event.Stream]*head
 }
 
-func (h *heads) get(s event.Stream) (head, bool) {
-	v, ok := h.young[s]
-	if !ok {
-		if v, ok = h.old[s]; ok {
-			h.put(s, v)
+// get returns the head of a stream, or nil. The caller may change it.
+func (h *heads) get(s event.Stream) *head {
+	v := h.young[s]
+	if v == nil {
+		if v = h.old[s]; v != nil {
+			h.add(s, v)
 		}
 	}
-	return v, ok
+	return v
 }
 
 func (h *heads) put(s event.Stream, v head) {
+	if known := h.get(s); known != nil {
+		*known = v
+	} else {
+		h.add(s, &v)
+	}
+}
+
+func (h *heads) add(s event.Stream, v *head) {
 	if len(h.young) >= maxHeads {
 		h.old, h.young = h.young, nil
 	}
 	if h.young == nil {
-		h.young = make(map[event.Stream]head)
+		h.young = make(map[event.Stream]*head)
 	}
 	h.young[s] = v
 }
 
-// head returns the head of a stream as of the newest event appended. The caller holds commitMu.
-func (s *Store) head(stream event.Stream) (head, error) {
-	if v, ok := s.heads.get(stream); ok {
+// head returns the head of a stream as of the newest event appended, or nil if it has none. The caller holds commitMu, and may
+// change it until it gives that up.
+func (s *Store) head(stream event.Stream) (*head, error) {
+	if v := s.heads.get(stream); v != nil {
 		return v, nil
 	}
 	var seq event.Seq
@@ -55,17 +65,17 @@ func (s *Store) head(stream event.Stream) (head, error) {
 		return err
 	})
 	if err != nil || !ok {
-		return head{}, err
+		return nil, err
 	}
 	h, hash, err := s.headerAt(seq)
 	if err != nil {
-		return head{}, err
+		return nil, err
 	}
 	if h.Stream() != stream {
-		return head{}, fmt.Errorf("head of stream %s/%d: event %d belongs to %s/%d: %w", stream.Entity, stream.Lane, seq, h.Entity, h.Lane, ErrCorrupt)
+		return nil, fmt.Errorf("head of stream %s/%d: event %d belongs to %s/%d: %w", stream.Entity, stream.Lane, seq, h.Entity, h.Lane, ErrCorrupt)
 	}
-	v := head{seq, h.Clock, hash}
-	s.heads.put(stream, v)
+	v := &head{seq, h.Clock, hash}
+	s.heads.add(stream, v)
 	return v, nil
 }
 

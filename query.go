@@ -119,6 +119,7 @@ type scanning struct {
 	left      int   // events still wanted; negative means all
 	rows      int   // for the next look at the index
 	links     links
+	spans     spans
 	exhausted bool // nothing is left in q's range
 	stopped   bool // the loop body ended it, or Limit was reached
 }
@@ -184,7 +185,7 @@ func (s *scanning) next(yield func(Event, error) bool) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for e, err := range s.v.events(rows) {
+	for e, err := range s.v.events(rows, &s.spans) {
 		if err == nil && s.v.closed.Load() {
 			err = ErrClosed
 		}

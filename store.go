@@ -36,6 +36,7 @@ type Store struct {
 	heads    heads
 	end      log.Position    // behind the newest commit appended
 	lastTime event.Timestamp // of the newest event appended
+	slab     []index.Entry   // for the entries of the next events
 	records  []byte          // scratch, reused by each commit
 	hashes   []byte          // scratch
 	header   []byte          // scratch

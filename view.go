@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/batpak/batpak/chain"
@@ -157,36 +159,113 @@ func (v *view) open(segment event.Seq, row *index.Row, b []byte) (Event, error) 
 
 // Bounds of one read from a segment.
 const (
-	maxReadBytes = 256 << 10 // for several records; one record may be longer
+	maxReadBytes = 128 << 10 // for several records; one record may be longer
 	maxGapBytes  = 4 << 10   // between records, that are read although not wanted
 )
 
+// maxReaders is how many goroutines a page is opened in: reading and hashing is most of the work of a long scan.
+const maxReaders = 4
+
 // events yields the events of the rows, which are in commit order or the reverse. Records that lie close to each other
-// are read together.
-func (v *view) events(rows []index.Row) iter.Seq2[Event, error] {
+// are read together, and of many rows several such spans at a time. No goroutine is left while the loop body runs.
+func (v *view) events(rows []index.Row, spans *spans) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for len(rows) > 0 {
-			n, segment, from, to := v.span(rows)
-			b, err := v.segments.Read(segment, from, to-from)
-			if err != nil {
-				yield(Event{}, err)
-				return
-			}
-			for i := range rows[:n] {
-				row := &rows[i]
-				start := int64(row.Offset) - from
-				record := b[start : start+int64(row.Length) : start+int64(row.Length)]
-				e, err := v.open(segment, row, record)
-				if err == nil && n > 1 {
-					e.Payload = append(make([]byte, 0, len(e.Payload)), e.Payload...) // do not pin the others
+			var wg sync.WaitGroup
+			n := 0
+			for readers := v.readers(rows); n < readers && len(rows) > 0; n++ {
+				s := &spans[n]
+				rows = s.take(v, rows)
+				if n > 0 {
+					wg.Go(func() { s.open(v) })
 				}
-				if !yield(e, err) || err != nil {
+			}
+			spans[0].open(v)
+			wg.Wait()
+			for i := range spans[:n] {
+				if !spans[i].yield(yield) {
 					return
 				}
 			}
-			rows = rows[n:]
 		}
 	}
+}
+
+// readers returns in how many goroutines to open the rows.
+func (v *view) readers(rows []index.Row) int {
+	if len(rows) < mostRows/2 {
+		return 1
+	}
+	return min(runtime.GOMAXPROCS(0), maxReaders)
+}
+
+// spans are what a query reads into, page after page.
+type spans [maxReaders]span
+
+// A span is the events of rows whose records are read together.
+type span struct {
+	rows     []index.Row
+	segment  event.Seq
+	from, to int64  // offsets in the segment
+	buf      []byte // reused: no event aliases it
+	events   []Event
+	err      error // of the event after those
+}
+
+// take takes the first rows for the span and returns the others.
+func (s *span) take(v *view, rows []index.Row) []index.Row {
+	var n int
+	n, s.segment, s.from, s.to = v.span(rows)
+	s.rows = rows[:n]
+	return rows[n:]
+}
+
+// open reads and checks the events of the span.
+func (s *span) open(v *view) {
+	s.events, s.err = s.events[:0], nil
+	b, err := s.read(v)
+	if err != nil {
+		s.err = err
+		return
+	}
+	for i := range s.rows {
+		row := &s.rows[i]
+		start := int64(row.Offset) - s.from
+		e, err := v.open(s.segment, row, b[start:start+int64(row.Length):start+int64(row.Length)])
+		if err != nil {
+			s.err = err
+			return
+		}
+		if len(s.rows) > 1 {
+			e.Payload = append(make([]byte, 0, len(e.Payload)), e.Payload...) // do not pin the others
+		}
+		s.events = append(s.events, e)
+	}
+}
+
+// read returns the bytes of the records. Those of a single one belong to its event.
+func (s *span) read(v *view) ([]byte, error) {
+	n := s.to - s.from
+	if len(s.rows) == 1 {
+		return v.segments.Read(s.segment, s.from, n)
+	}
+	if int64(cap(s.buf)) < n {
+		s.buf = make([]byte, n, maxReadBytes)
+	}
+	return s.buf[:n], v.segments.ReadAt(s.segment, s.buf[:n], s.from)
+}
+
+// yield yields the events, and then the error if there is one. It reports whether to go on.
+func (s *span) yield(yield func(Event, error) bool) bool {
+	for i := range s.events {
+		if !yield(s.events[i], nil) {
+			return false
+		}
+	}
+	if s.err != nil {
+		yield(Event{}, s.err)
+	}
+	return s.err == nil
 }
 
 // span returns how many of the rows to read at once, in which segment, and the bytes from first to last.

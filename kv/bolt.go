@@ -65,6 +65,8 @@ type boltDB struct {
 	close  func() error
 	broken atomic.Pointer[DamagedError] // the first damage, once there is one
 
+	idle idleReads
+
 	writer sync.Mutex // held by the one Update
 	failed error      // the first failed commit, under writer: further Updates are refused with it
 }
@@ -242,6 +244,8 @@ func (d *boltDB) Update(fn func(Tx) error) error {
 	if d.failed != nil {
 		return d.failed
 	}
+	d.idle.pause()
+	defer d.idle.resume()
 	return d.transact(true, fn)
 }
 
@@ -256,10 +260,11 @@ func (d *boltDB) transact(writable bool, fn func(Tx) error) (err error) {
 	}
 	defer func() {
 		p := recover()
+		whole := p == nil
 		if damage := t.damageIn(p); damage != nil {
-			err, p = d.breaks(damage), nil
+			err, p, whole = d.breaks(damage), nil, false
 		}
-		d.finish(t)
+		d.finish(t, whole)
 		if p != nil {
 			panic(p)
 		}
@@ -282,6 +287,13 @@ func (d *boltDB) start(writable bool) (t *boltTx, err error) {
 	if e := d.broken.Load(); e != nil {
 		return nil, e
 	}
+	var generation uint64
+	if !writable {
+		var r *reading
+		if r, generation = d.idle.take(); r != nil {
+			return &boltTx{reading: r}, nil
+		}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			d.unlock(writable)
@@ -292,13 +304,16 @@ func (d *boltDB) start(writable bool) (t *boltTx, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.name, err)
 	}
-	return &boltTx{tx: tx, writable: writable, longest: tx.Size()}, nil
+	return &boltTx{reading: &reading{tx: tx, longest: tx.Size(), generation: generation}, writable: writable}, nil
 }
 
-// finish rolls back what has not been committed, and so gives bbolt's locks back. For a View that cannot panic: it
-// looks at no page.
-func (d *boltDB) finish(t *boltTx) {
+// finish keeps the transaction of a View that went well for another, or else rolls back what has not been committed, and
+// so gives bbolt's locks back. For a View that cannot panic: it looks at no page.
+func (d *boltDB) finish(t *boltTx, whole bool) {
 	t.ended = true
+	if !t.writable && whole && !t.inBolt && d.idle.put(t.reading) {
+		return
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			d.unlock(t.writable)
@@ -349,6 +364,7 @@ func (d *boltDB) Close() error { return d.close() }
 
 func (d *boltDB) release() (err error) {
 	d.gate.close()
+	d.idle.pause()
 	defer func() {
 		if p := recover(); p != nil {
 			err = d.breaks(cause(p))

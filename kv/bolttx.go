@@ -3,6 +3,7 @@ package kv
 import (
 	"iter"
 	"runtime"
+	"sync"
 
 	"go.etcd.io/bbolt"
 )
@@ -10,13 +11,75 @@ import (
 // boltTx is a bbolt transaction that knows when bbolt has the word: every call into bbolt is between enter and leave,
 // so a panic that comes out with inBolt set is bbolt's, and one without is the callback's.
 type boltTx struct {
-	tx       *bbolt.Tx
+	*reading
 	writable bool
-	buckets  []namedBucket // those looked up so far, a handful; bbolt searches its root each time
 	inBolt   bool
 	ended    bool
-	changes  int   // Puts and Deletes so far: a scan that sees it move looks for its place again
-	longest  int64 // no value can be longer: the file's pages, or a value put since
+	changes  int // Puts and Deletes so far: a scan that sees it move looks for its place again
+}
+
+// A reading is what of a transaction another View can go on with.
+type reading struct {
+	tx         *bbolt.Tx
+	buckets    []namedBucket // those looked up so far, a handful; bbolt searches its root each time
+	longest    int64         // no value can be longer: the file's pages, or a value put since
+	generation uint64        // of idleReads when it began
+}
+
+// idleReads keeps the transactions of Views that have ended for Views to come, as long as there is no Update: to begin one
+// and to look its buckets up costs more than most Views do. One View at a time has each. They are gone while an Update
+// runs, which may have to wait for every open one, and what it replaces can be used again at once.
+type idleReads struct {
+	mu         sync.Mutex
+	paused     bool
+	generation uint64 // counts Updates
+	list       []*reading
+}
+
+// maxIdleReads is how many Views at a time find one.
+const maxIdleReads = 16
+
+// take returns an idle transaction or nil, and the generation of one that begins now.
+func (i *idleReads) take() (*reading, uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := len(i.list)
+	if n == 0 {
+		return nil, i.generation
+	}
+	r := i.list[n-1]
+	i.list = i.list[:n-1]
+	return r, i.generation
+}
+
+// put keeps a transaction and reports whether it did.
+func (i *idleReads) put(r *reading) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.paused || r.generation != i.generation || len(i.list) == maxIdleReads {
+		return false
+	}
+	i.list = append(i.list, r)
+	return true
+}
+
+// pause ends what is idle and lets nothing be idle.
+func (i *idleReads) pause() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.paused = true
+	for _, r := range i.list {
+		_ = r.tx.Rollback() // of a read-only transaction that is open: cannot fail
+	}
+	i.list = nil
+}
+
+// resume lets transactions that begin from now on be idle.
+func (i *idleReads) resume() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.paused = false
+	i.generation++
 }
 
 func (t *boltTx) enter() {

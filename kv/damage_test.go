@@ -466,7 +466,7 @@ func TestShrinkingUnderReaders(t *testing.T) {
 			all.Go(func() {
 				started := sync.OnceFunc(reading.Done)
 				for {
-					err := db.View(func(tx kv.Tx) error { started(); tx.Get("inline", []byte("key")); return nil })
+					err := db.View(func(tx kv.Tx) error { started(); tx.Get("long", []byte("a")); return nil })
 					if err != nil {
 						if !errors.Is(err, kv.ErrDamaged) {
 							t.Errorf("View: %v, want ErrDamaged", err)

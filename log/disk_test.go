@@ -291,3 +291,5 @@ func byFiller() bool {
 		}
 	}
 }
+
+func (f *diskFile) Allocated(int64) {}

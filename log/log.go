@@ -45,7 +45,9 @@ type Log struct {
 
 	writeMu sync.Mutex // held by the one who writes; guards active
 	active  vfs.File
-	written atomic.Uint64
+	// allocated is up to where active has been told that it is.
+	allocated int64
+	written   atomic.Uint64
 
 	syncMu  sync.Mutex // guards syncing; durable changes under it
 	synced  sync.Cond  // syncing ended
@@ -109,6 +111,10 @@ func (l *Log) flush() error {
 	l.buf, l.spare, l.offset = l.spare, nil, offset+int64(len(buf))
 	l.mu.Unlock()
 
+	if zeroed := l.fill.zeroed.Load(); zeroed != l.allocated {
+		l.active.Allocated(zeroed)
+		l.allocated = zeroed
+	}
 	l.fill.claim(offset + int64(len(buf)))
 	n, err := l.active.WriteAt(buf, offset)
 	if err == nil && n < len(buf) {
@@ -259,7 +265,7 @@ func (l *Log) trim() error {
 
 // use makes file the active segment, with commits up to offset and zeros up to zeroed, and sets the filler to it.
 func (l *Log) use(file vfs.File, first event.Seq, offset, zeroed int64) error {
-	l.active = file
+	l.active, l.allocated = file, 0
 	l.mu.Lock()
 	l.segment, l.offset = first, offset
 	l.mu.Unlock()

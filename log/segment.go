@@ -84,8 +84,11 @@ func parseSegmentName(name string) (event.Seq, bool) {
 	return event.Seq(n), err == nil && n > 0
 }
 
-// maxHandles bounds the files that Segments keeps open.
-const maxHandles = 64
+// maxHandles bounds the files that Segments keeps open, and maxMapped those of them, sealed, that are read through memory.
+const (
+	maxHandles = 64
+	maxMapped  = 8
+)
 
 // Segments reads the segments of a log. Any goroutine may use it, beside the writer and in another process too.
 type Segments struct {
@@ -96,6 +99,7 @@ type Segments struct {
 	owned   bool        // by the writer, who knows each segment it makes
 	firsts  []event.Seq // sorted
 	handles map[event.Seq]*handle
+	mapped  int    // of the handles
 	clock   uint64 // counts uses, to find the handle used longest ago
 }
 
@@ -105,6 +109,7 @@ type handle struct {
 	header  segmentHeader
 	users   int
 	used    uint64
+	mapped  bool
 	evicted bool
 }
 
@@ -182,11 +187,14 @@ func (s *Segments) Size() (count int, bytes int64, err error) {
 	return count, bytes, nil
 }
 
-// add makes a new segment known.
+// add makes a new segment known. The one before is sealed from now on, and opened again as such.
 func (s *Segments) add(first event.Seq) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.firsts); n > 0 && s.handles[s.firsts[n-1]] != nil {
+		s.drop(s.firsts[n-1])
+	}
 	s.firsts = append(s.firsts, first)
-	s.mu.Unlock()
 }
 
 // Locate returns the first seq of the segment that holds seq, if the log has it.
@@ -259,12 +267,28 @@ func (s *Segments) acquire(first event.Seq) (*handle, error) {
 		}
 		s.evict()
 		h = &handle{file: file, header: header}
+		s.mapSealed(h)
 		s.handles[first] = h
 	}
 	s.clock++
 	h.used = s.clock
 	h.users++
 	return h, nil
+}
+
+// mapSealed lets a segment that has just been opened be read through memory if it is sealed, so does not change any more, and not
+// too many are. The caller holds mu.
+func (s *Segments) mapSealed(h *handle) {
+	if s.mapped == maxMapped || len(s.firsts) == 0 || h.header.first >= s.firsts[len(s.firsts)-1] {
+		return
+	}
+	size, err := h.file.Size()
+	if err != nil {
+		return // reading will meet it too
+	}
+	h.file.Allocated(size)
+	h.mapped = true
+	s.mapped++
 }
 
 func (s *Segments) release(h *handle) {
@@ -295,6 +319,9 @@ func (s *Segments) drop(first event.Seq) {
 	h := s.handles[first]
 	delete(s.handles, first)
 	h.evicted = true
+	if h.mapped {
+		s.mapped--
+	}
 	if h.users == 0 {
 		h.file.Close()
 	}

@@ -12,14 +12,20 @@ func OS(root *os.Root) FS { return osFS{root} }
 
 type osFS struct{ root *os.Root }
 
-type osFile struct{ *os.File }
+// An osFile reads and writes little pieces of what is allocated through a mapping, where the system has one that serves.
+type osFile struct {
+	*os.File
+	readOnly bool
+	image    image   // if readOnly
+	mapped   mapping // if not
+}
 
 func (o osFS) open(name string, flag int) (File, error) {
 	f, err := o.root.OpenFile(name, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return &osFile{File: f, readOnly: flag == os.O_RDONLY}, nil
 }
 
 func (o osFS) Create(name string) (File, error) {
@@ -75,14 +81,49 @@ func (o osFS) Lock(name string) (File, error) {
 		return nil, err
 	}
 	if err := lockFile(f); err != nil {
-		return osFile{f}, err
+		return &osFile{File: f}, err
 	}
-	return osFile{f}, nil
+	return &osFile{File: f}, nil
 }
 
-func (f osFile) Sync() error { return syncFile(f.File) }
+func (f *osFile) Allocated(size int64) {
+	if f.readOnly {
+		f.image.load(f.File, size)
+	} else {
+		f.mapped.allocated(size)
+	}
+}
 
-func (f osFile) Size() (int64, error) {
+func (f *osFile) ReadAt(b []byte, offset int64) (int, error) {
+	if f.image.read(b, offset) {
+		return len(b), nil
+	}
+	return f.File.ReadAt(b, offset)
+}
+
+func (f *osFile) WriteAt(b []byte, offset int64) (int, error) {
+	if done, err := f.mapped.write(f.File, b, offset); err != nil {
+		return 0, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+	} else if done {
+		return len(b), nil
+	}
+	return f.File.WriteAt(b, offset)
+}
+
+func (f *osFile) Truncate(size int64) error {
+	f.mapped.release()
+	return f.File.Truncate(size)
+}
+
+func (f *osFile) Close() error {
+	f.mapped.release()
+	f.image.release()
+	return f.File.Close()
+}
+
+func (f *osFile) Sync() error { return syncFile(f.File) }
+
+func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err

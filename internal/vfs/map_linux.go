@@ -1,0 +1,121 @@
+package vfs
+
+import (
+	"errors"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// mapWindow is how much of a file is mapped at a time: the mapping moves along with the writes.
+	mapWindow = 4 << 20
+	// mapLargest is the longest write that goes through memory. Beyond some pages the system copies as fast.
+	mapLargest = 32 << 10
+	pageBytes  = 4096
+)
+
+var errFault = errors.New("the system could not take what was written to memory: the disk may be full or broken")
+
+// A mapping writes to a part of a file through memory. Pages written so belong to the system, as those of write(2) do.
+type mapping struct {
+	mu   sync.Mutex
+	size int64  // the file has written bytes up to here; 0: no mapping
+	base int64  // where mem begins in the file
+	mem  []byte // nil: nothing is mapped
+}
+
+func (m *mapping) allocated(size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.size = size
+}
+
+// write copies b to its place and reports whether it did. After an error some of it may have been copied.
+func (m *mapping) write(f *os.File, b []byte, offset int64) (done bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	end := offset + int64(len(b))
+	if end > m.size || len(b) > mapLargest || len(b) == 0 {
+		return false, nil
+	}
+	if offset < m.base || end > m.base+int64(len(m.mem)) {
+		if !m.move(f, offset) {
+			return false, nil
+		}
+	}
+	return true, guardedCopy(m.mem[offset-m.base:], b)
+}
+
+// move maps the window that begins with the page of offset. If the system does not map it nothing is ever mapped again.
+func (m *mapping) move(f *os.File, offset int64) bool {
+	m.unmap()
+	base := offset &^ (pageBytes - 1)
+	mem, err := unix.Mmap(int(f.Fd()), base, mapWindow, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		m.size = 0
+		return false
+	}
+	m.base, m.mem = base, mem
+	return true
+}
+
+// unmap lets go of the window.
+func (m *mapping) unmap() {
+	if m.mem != nil {
+		_ = unix.Munmap(m.mem) // fails only for what is not mapped
+	}
+	m.base, m.mem = 0, nil
+}
+
+// release ends the mapping.
+func (m *mapping) release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unmap()
+	m.size = 0
+}
+
+// guardedCopy is copy, with an error in place of the signal that comes of a page which the system cannot provide.
+func guardedCopy(dst, src []byte) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if recover() != nil {
+			err = errFault
+		}
+	}()
+	copy(dst, src)
+	return nil
+}
+
+// An image is a file mapped whole for reading.
+type image struct{ mem []byte }
+
+// load maps the first size bytes. Without it, or if the system does not map them, nothing is read through memory.
+func (i *image) load(f *os.File, size int64) {
+	if i.mem != nil || size <= 0 || size > maxImage {
+		return
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err == nil {
+		i.mem = mem
+	}
+}
+
+// maxImage bounds what is mapped of one file, so that two or three of them fit into the addresses of a small machine.
+const maxImage = 256 << 20
+
+// read copies from memory and reports whether it could.
+func (i *image) read(b []byte, offset int64) bool {
+	end := offset + int64(len(b))
+	return offset >= 0 && end <= int64(len(i.mem)) && guardedCopy(b, i.mem[offset:end]) == nil
+}
+
+func (i *image) release() {
+	if i.mem != nil {
+		_ = unix.Munmap(i.mem) // fails only for what is not mapped
+	}
+	i.mem = nil
+}
