@@ -146,10 +146,10 @@ func TestHeadGenerations(t *testing.T) {
 				t.Fatalf("%d and %d heads", len(h.young), len(h.old))
 			}
 		}
-		switch got, ok := h.get(stream); {
-		case ok && got != want:
+		switch got := h.get(stream); {
+		case got != nil && *got != want:
 			t.Fatalf("the head is %+v, not %+v", got, want)
-		case ok:
+		case got != nil:
 			known++
 		}
 	}

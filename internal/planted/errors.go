@@ -218,8 +218,8 @@ var errorsToPlant = []planted{
 		"_ = head{",
 		".", "TestExpect$"},
 	{"an old head of a stream hides the new one", "heads.go",
-		"v, ok := h.young[s]\n\tif !ok {\n\t\tif v, ok = h.old[s]; ok {",
-		"v, ok := h.old[s]\n\tif !ok {\n\t\tif v, ok = h.young[s]; ok {",
+		"*known = v",
+		"known = &v",
 		".", "TestHeadGenerations"},
 
 	// Reading.
