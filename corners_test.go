@@ -205,7 +205,7 @@ func TestWrittenIsSynced(t *testing.T) {
 	s := openTest(t, memoryDir(t), &Options{Durability: Written, SyncInterval: time.Millisecond})
 	for range 3 {
 		r := mustCommit(t, s, raw("a", ""))[0]
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		if err := s.Wait(ctx, WatermarkDurable, r.Seq); err != nil {
 			t.Fatalf("event %d, written, is not made durable: %v", r.Seq, err)
 		}

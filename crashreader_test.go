@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/batpak/batpak/internal/crashfs"
+	"github.com/batpak/batpak/internal/vfs"
+	"github.com/batpak/batpak/kv"
 )
 
 // lastEntity is that of the event after which a watcher has seen all.
@@ -49,7 +52,8 @@ func (w *watcher) follow(ctx context.Context, v *view) {
 
 // page does the same by pages of three events.
 func (w *watcher) page(ctx context.Context, v *view) {
-	for more := true; more; {
+	for more := true; more; more = more && w.err == nil {
+		changed := v.changed.wait()
 		p, err := v.Page(Query{After: Seq(len(w.seen)), Limit: 3})
 		for i := range p.Events {
 			more = more && w.see(&p.Events[i], nil)
@@ -59,12 +63,10 @@ func (w *watcher) page(ctx context.Context, v *view) {
 			return
 		case err == nil && p.Next != Seq(len(w.seen)):
 			err = violated("the next page begins after %d, and %d events were seen", p.Next, len(w.seen))
-		case err == nil && ctx.Err() != nil:
-			err = context.Cause(ctx)
+		case err == nil && !p.More:
+			err = v.await(ctx, changed)
 		}
 		w.err = err
-		more = err == nil
-		runtime.Gosched()
 	}
 }
 
@@ -89,9 +91,14 @@ func (w *watcher) complete(es []Event) error {
 	return nil
 }
 
+// patience is how long the watchers of a test may take at most.
+const patience = 40 * time.Second
+
+var errHangs = errors.New("a reader hangs")
+
 // openDiskReader opens a reader on a simulated disk, as another process.
-func openDiskReader(d *crashfs.Disk) (*Reader, error) {
-	r := &Reader{opts: ReaderOptions{PollInterval: time.Microsecond}}
+func openDiskReader(d vfs.FS) (*Reader, error) {
+	r := &Reader{opts: ReaderOptions{PollInterval: 100 * time.Microsecond}}
 	var err error
 	if r.root, err = os.OpenRoot("."); err != nil { // for it to close
 		return nil, err
@@ -147,8 +154,9 @@ func (l *life) afterKill() *life {
 	return next
 }
 
-// finish opens the store for the last time, appends the last event and returns all.
-func (l *life) finish(ws []*watcher, wait func()) error {
+// finish opens the store for the last time, appends the last event, and checks that the watchers have seen all. wait returns
+// when they have ended; without it they begin now.
+func (l *life) finish(ctx context.Context, ws []*watcher, wait func()) error {
 	if err := l.openStore(); err != nil {
 		return err
 	}
@@ -162,7 +170,7 @@ func (l *life) finish(ws []*watcher, wait func()) error {
 	if wait != nil {
 		wait()
 	} else {
-		watch(context.Background(), ws, func(int) *view { return &l.s.view })()
+		watch(ctx, ws, func(int) *view { return &l.s.view })()
 	}
 	es, err := gather(l.s.Query(Query{}))
 	for _, w := range ws {
@@ -181,7 +189,7 @@ const restless = "o dDwd WfD wdW d c o Dw f dW"
 func TestReadersAcrossKills(t *testing.T) {
 	for _, d := range []Durability{Durable, Written} {
 		t.Run(d.String(), func(t *testing.T) {
-			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("a reader hangs"))
+			ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errHangs)
 			defer cancel()
 			l := newLife(crashOptions(d))
 			if err := l.do("o d c"); err != nil {
@@ -203,7 +211,11 @@ func TestReadersAcrossKills(t *testing.T) {
 			}
 			join("the beginning")
 			kills := 0
-			for n := 1; ; n += 2 {
+			step := 3
+			if longTests() {
+				step = 1
+			}
+			for n := 1; ; n += step {
 				l.killAt(n)
 				err := l.do(restless)
 				if err == nil {
@@ -214,7 +226,7 @@ func TestReadersAcrossKills(t *testing.T) {
 				}
 				kills++
 				l = l.afterKill()
-				if n%20 == 5 {
+				if kills%10 == 5 {
 					join(fmt.Sprintf("after kill %d", kills))
 				}
 				if err := errors.Join(l.openStore(), l.checkOpened()); err != nil {
@@ -230,11 +242,11 @@ func TestReadersAcrossKills(t *testing.T) {
 					w()
 				}
 			}
-			if err := l.finish(ws, wait); err != nil {
+			if err := l.finish(ctx, ws, wait); err != nil {
 				t.Error(err)
 			}
 			t.Logf("%d kills, %d readers, %d events each", kills, len(ws), len(ws[0].seen))
-			if kills < 20 || len(ws) < 6 || len(ws[0].seen) < 100 {
+			if kills < 15 || len(ws) < 6 || len(ws[0].seen) < 100 {
 				t.Error("that is too few to mean anything")
 			}
 		})
@@ -245,6 +257,8 @@ func TestReadersAcrossKills(t *testing.T) {
 // beside it, go on from where they had got to, at once or when the store is open again. Each of them sees every event once,
 // in order, and as it is in the end: what was seen has not vanished.
 func TestReadersAcrossCuts(t *testing.T) {
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errHangs)
+	defer cancel()
 	var cuts atomic.Int64
 	step := 5
 	if longTests() {
@@ -260,7 +274,7 @@ func TestReadersAcrossCuts(t *testing.T) {
 		}
 		ws := []*watcher{{name: "follower"}, {name: "pager"}, {name: "reader's follower"}, {name: "reader's pager"}}
 		for n := chain; n < 60; n += step {
-			if err := l.watched(ws, n); err != nil {
+			if err := l.watched(ctx, ws, n); err != nil {
 				return false, fmt.Errorf("chain %d, power cut at operation %d: %w\n%s", chain, n, err, l.disk.Trace())
 			}
 			cuts.Add(1)
@@ -270,7 +284,7 @@ func TestReadersAcrossCuts(t *testing.T) {
 			}
 			l = l.crash(cut)
 		}
-		if err := l.finish(ws, nil); err != nil {
+		if err := l.finish(ctx, ws, nil); err != nil {
 			return false, fmt.Errorf("chain %d: %w", chain, err)
 		}
 		return false, nil
@@ -285,7 +299,7 @@ func TestReadersAcrossCuts(t *testing.T) {
 }
 
 // watched lives up to operation n, with watchers of the store, and of readers that are opened before it is.
-func (l *life) watched(ws []*watcher, n int) error {
+func (l *life) watched(ctx context.Context, ws []*watcher, n int) error {
 	views := make([]*view, len(ws))
 	for i := 2; i < len(ws); i++ {
 		r, err := openDiskReader(l.disk)
@@ -295,7 +309,7 @@ func (l *life) watched(ws []*watcher, n int) error {
 		defer r.Close()
 		views[i] = &r.view
 	}
-	wait := watch(context.Background(), ws[2:], func(i int) *view { return views[2+i] })
+	wait := watch(ctx, ws[2:], func(i int) *view { return views[2+i] })
 	l.stopAt(0)
 	err := l.openStore()
 	if err == nil {
@@ -306,7 +320,7 @@ func (l *life) watched(ws []*watcher, n int) error {
 		wait()
 		return err
 	}
-	waitStore := watch(context.Background(), ws[:2], func(int) *view { return &l.s.view })
+	waitStore := watch(ctx, ws[:2], func(int) *view { return &l.s.view })
 	l.stopAt(n)
 	err = l.do("dDwd WfD wdW d dwDd WfD wdW d")
 	l.end()
@@ -370,5 +384,59 @@ func TestReaderKeepsToTheWatermark(t *testing.T) {
 			look(cut.String(), r, want)
 		}
 		closeTest(t, r)
+	}
+}
+
+// An unreadableLock is a file system on which LOCK can be opened, locked and written, but not read.
+type unreadableLock struct{ vfs.FS }
+
+func (u unreadableLock) Lock(name string) (vfs.File, error) { return unreadableFile(name)(u.FS.Lock(name)) }
+
+func (u unreadableLock) OpenRead(name string) (vfs.File, error) {
+	return unreadableFile(name)(u.FS.OpenRead(name))
+}
+
+type unreadable struct{ vfs.File }
+
+func (unreadable) ReadAt([]byte, int64) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: lockFile, Err: syscall.EIO}
+}
+
+func unreadableFile(name string) func(vfs.File, error) (vfs.File, error) {
+	return func(f vfs.File, err error) (vfs.File, error) {
+		if err == nil && name == lockFile {
+			f = unreadable{f}
+		}
+		return f, err
+	}
+}
+
+// TestUnreadableLock opens a store, and a reader, of which LOCK cannot be read. That is an error: without the watermark a reader
+// would show what may vanish, and a store could take a loss for a torn tail.
+func TestUnreadableLock(t *testing.T) {
+	l := newLife(crashOptions(Durable))
+	l.stopAt(0)
+	if err := l.do("o d w"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openDiskReader(l.disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.end()
+	if err := r.Refresh(); !errors.Is(err, crashfs.ErrStopped) {
+		t.Errorf("a reader that can no longer read LOCK: %v", err)
+	}
+	closeTest(t, r)
+
+	again := l.crash(crashfs.Killed())
+	if _, err := openDiskReader(unreadableLock{again.disk}); !errors.Is(err, syscall.EIO) {
+		t.Errorf("opening a reader: %v", err)
+	}
+	o := again.opts
+	o.fs, o.openIndex = unreadableLock{again.disk}, func() (kv.DB, error) { return kv.NewMemory(), nil }
+	if s, err := Open("disk", &o); !errors.Is(err, syscall.EIO) {
+		t.Errorf("opening the store: %v", err)
+		closeTest(t, s)
 	}
 }

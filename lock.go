@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"strings"
 	"unicode"
@@ -105,18 +106,28 @@ func encodeWatermark(store event.StoreID, seq event.Seq) []byte {
 	return b[len(store):]
 }
 
-// readWatermark returns the visible watermark and whether there is one. It reads again a few times where the checksum is
-// wrong, because the writer may be writing it.
+// readWatermark is loadWatermark for those to whom a file that cannot be read is as good as none.
 func readWatermark(file vfs.File, store event.StoreID) (event.Seq, bool) {
+	seq, ok, _ := loadWatermark(file, store)
+	return seq, ok
+}
+
+// loadWatermark returns the visible watermark and whether there is one. It reads again a few times where the checksum is
+// wrong, because the writer may be writing it. The error is one of reading.
+func loadWatermark(file vfs.File, store event.StoreID) (seq event.Seq, ok bool, err error) {
 	var b [watermarkBytes]byte
 	for range 10 {
-		if n, _ := file.ReadAt(b[:], holderBytes); n < len(b) {
-			return 0, false
+		n, err := file.ReadAt(b[:], holderBytes)
+		if n < len(b) && !errors.Is(err, io.EOF) {
+			return 0, false, err
+		}
+		if n < len(b) {
+			return 0, false, nil
 		}
 		seq := event.Seq(binary.LittleEndian.Uint64(b[:]))
 		if string(encodeWatermark(store, seq)) == string(b[:]) {
-			return seq, true
+			return seq, true, nil
 		}
 	}
-	return 0, false
+	return 0, false, nil
 }

@@ -213,10 +213,14 @@ func (s *Store) quarantine() error {
 func (s *Store) openLog() error {
 	p := s.index.Position()
 	witness := p.Seq
-	if seq, ok := readWatermark(s.lock, s.store); ok && seq != noBound {
+	seq, ok, err := loadWatermark(s.lock, s.store)
+	if err != nil {
+		return err
+	}
+	if ok && seq != noBound {
 		witness = max(witness, seq)
 	}
-	err := checkAnchor(s.fs, s.store, s.index)
+	err = checkAnchor(s.fs, s.store, s.index)
 	if err == nil {
 		err = s.replayLog(witness)
 	}

@@ -97,7 +97,10 @@ func (r *Reader) Refresh() error {
 	}
 	limit, ok := event.Seq(0), false
 	if r.lock != nil {
-		limit, ok = readWatermark(r.lock, r.store)
+		var err error
+		if limit, ok, err = loadWatermark(r.lock, r.store); err != nil {
+			return err
+		}
 	}
 	switch {
 	case !ok && r.bounded, ok && limit <= r.replay.at.Seq:
@@ -150,6 +153,9 @@ func (r *Reader) Verify(ctx context.Context, opts *VerifyOptions) (Report, error
 	r.mu.Lock()
 	until := r.replay.at
 	r.mu.Unlock()
+	if until.Segment == 0 { // it sees no event yet
+		until.Segment, until.Offset = 1, log.HeaderBytes
+	}
 	return verify(ctx, opts, &verifier{store: r.store, segments: r.segments, until: until, index: &r.view})
 }
 

@@ -162,7 +162,7 @@ const (
 	mostKeys  = 1 << 20 // that the keys file has
 )
 
-// loadWork fills a new store, Written, with commits of 1000 from one caller, for the works that read.
+// loadWork fills a new store, Written, with commits of a size from one caller, for the works that read.
 func loadWork(c *child) error {
 	s, err := c.open(false)
 	if err != nil {
@@ -171,7 +171,7 @@ func loadWork(c *child) error {
 	c.useWorkload()
 	m := manifest{Every: 1 + (c.Size-1)/mostKeys}
 	var keys []byte
-	es := make([]event, min(loadBatch, c.Size))
+	es := make([]event, min(max(c.Batch, 1), c.Size))
 	var h histogram
 	cpu, start := cpuTime(), time.Now()
 	for begin := start; m.Events < c.Size && begin.Sub(start) < c.Limit; {

@@ -82,7 +82,7 @@ func parse(args []string, stderr io.Writer) (c command, err error) {
 	}
 	c.effort, c.sizes = defaultEffort, []int{100_000, 1_000_000, 10_000_000}
 	if *quick {
-		c.effort, c.sizes = quickEffort, []int{100_000}
+		c.effort, c.sizes = quickEffort, []int{50_000}
 	}
 	if *full {
 		c.effort = fullEffort

@@ -35,8 +35,8 @@ type effort struct {
 
 var (
 	quickEffort = effort{
-		name: "quick", appends: 250 * time.Millisecond, reads: 150 * time.Millisecond, tail: 2 * time.Second, load: 6 * time.Second, loadLarge: 6 * time.Second,
-		acked: 3000, payloads: []int{16 << 10}, folds: []int{1_000_000}, budget: 1, peers: 1, within: 75 * time.Second, large: 1_000_000,
+		name: "quick", appends: 200 * time.Millisecond, reads: 120 * time.Millisecond, tail: time.Second, load: 4 * time.Second, loadLarge: 4 * time.Second,
+		acked: 1000, folds: []int{1_000_000}, budget: 1, peers: 1, within: 78 * time.Second, large: 1_000_000,
 	}
 	defaultEffort = effort{
 		name: "default", appends: 1200 * time.Millisecond, reads: 700 * time.Millisecond, tail: 8 * time.Second, load: 30 * time.Second, loadLarge: 60 * time.Second,
@@ -68,10 +68,10 @@ type step struct {
 func (c *choice) plan(dir string) []step {
 	p := planning{choice: c, dir: dir}
 	p.appends()
+	p.special()
 	for _, size := range c.bySize() {
 		p.prepared(size, usualEntities)
 	}
-	p.special()
 	if slices.Contains(c.sizes, usualSize) {
 		p.prepared(usualSize, manyEntities)
 	}
@@ -79,14 +79,14 @@ func (c *choice) plan(dir string) []step {
 	return p.steps
 }
 
-// bySize returns the sizes with that of the budget first.
+// bySize returns the sizes, that of the budget first and then the larger before the smaller.
 func (c *choice) bySize() []int {
 	sizes := slices.Clone(c.sizes)
 	slices.SortFunc(sizes, func(a, b int) int {
 		if a == usualSize || b == usualSize {
 			return b2i(b == usualSize) - b2i(a == usualSize)
 		}
-		return a - b
+		return b - a
 	})
 	return sizes
 }
@@ -158,6 +158,9 @@ func (p *planning) appends() {
 		{"batch-written", 1, 100}, {"batch-durable", 1, 100},
 	} {
 		p.each(func(system string, repeat int) {
+			if p.effort.name == quickEffort.name && !ours(system) && (a.callers == 256 || a.work == "batch-written") {
+				return
+			}
 			s := usual(a.work, system, repeat)
 			s.Callers, s.Batch = a.callers, a.batch
 			if a.work == "append-durable" && system == batpakSystem.name {
@@ -331,7 +334,8 @@ func (p *planning) payloadRead(name string, payload int) {
 	}
 	from := len(p.steps)
 	s := usual("load", name, 0)
-	s.Size, s.Batch, s.Payload, s.Limit, s.Seed = 10_000, 100, payload, p.effort.load, p.seed
+	s.Size, s.Payload, s.Limit, s.Seed = 10_000, payload, p.effort.load, p.seed
+	s.Batch = min(loadBatch, loadBatch*usualPayload/payload)
 	s.Dir = filepath.Join(p.dir, fmt.Sprintf("payload-%d-%s", payload, filepath.Base(name)))
 	p.steps = append(p.steps, step{spec: s, prepared: true})
 	s.Work, s.Batch, s.Limit = "get", 1, p.effort.reads

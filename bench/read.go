@@ -58,8 +58,8 @@ func (rd *reading) prepare(by func(*workload, draw) int, classes int) (err error
 	return nil
 }
 
-// measure calls once until the time is over. What is done in the first tenth of it is not counted, unless a single call
-// takes longer.
+// measure calls once until the time is over, or as often as the spec says. What is done in the first tenth of the time is
+// not counted, unless a single call takes longer.
 func (rd *reading) measure(once func(*reading) (int, error)) error {
 	c := rd.c
 	var h histogram
@@ -72,7 +72,7 @@ func (rd *reading) measure(once func(*reading) (int, error)) error {
 			return err
 		}
 		now := time.Now()
-		if !warm && now.Sub(begin) < c.Limit/10 {
+		if !warm && c.Most == 0 && now.Sub(begin) < c.Limit/10 {
 			warm = now.Sub(opened) >= c.Limit/10
 			cpu, start, begin = cpuTime(), now, now
 			continue

@@ -407,7 +407,9 @@ func (s *soak) endReader(t *target) error {
 // afterKill may kill the reader too, and damages the files.
 func (s *soak) afterKill(t *target) error {
 	s.count(func(f *figures) { f.kills++ })
-	t.opening = openKilled
+	if t.pending == nil && t.store != (batpak.StoreID{}) {
+		t.opening = openKilled
+	}
 	if err := s.shown(t); err != nil {
 		return err
 	}

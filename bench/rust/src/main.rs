@@ -20,7 +20,6 @@ type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const QUERY_LIMIT: usize = 1000;
 const PAGE: usize = 1000;
-const LOAD_BATCH: u64 = 1000;
 const MOST_KEYS: u64 = 1 << 20;
 const LEDGER_BYTES: usize = 1 << 26;
 
@@ -216,7 +215,7 @@ impl Child {
         let s = self.open()?;
         let every = 1 + (self.spec.size - 1) / MOST_KEYS;
         let mut keys = Vec::new();
-        let mut es = vec![Event::default(); LOAD_BATCH.min(self.spec.size) as usize];
+        let mut es = vec![Event::default(); self.spec.batch.max(1).min(self.spec.size) as usize];
         let mut took = Vec::new();
         let mut events = 0;
         let (cpu, start) = (cpu_time(), Instant::now());

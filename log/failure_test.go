@@ -2,7 +2,9 @@ package log
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -40,6 +42,41 @@ func TestShortWrite(t *testing.T) {
 		}
 		if n, _, err := openDisk(t, d, testOptions()); n != 3 || err != nil {
 			t.Errorf("part %v: %d events, %v", part, n, err)
+		}
+	}
+}
+
+// TestFirstFailureStays lets another failure follow the first: what was written is lost, as the writer is told first and the
+// filler, whose handle is its own, after it. Every later call returns the first one.
+func TestFirstFailureStays(t *testing.T) {
+	var syncs atomic.Int64
+	var broken atomic.Bool
+	d := newDisk()
+	d.hook = func(op operation) *fault {
+		if op.verb == "sync" && broken.Load() {
+			return &fault{err: fmt.Errorf("sync %d failed: %w", syncs.Add(1), errInjected), part: 0}
+		}
+		return nil
+	}
+	l, _, _ := open(t, d, testOptions())
+	l.fill.limit = 0 // do not wake it
+	appendOne(t, l, 1)
+	broken.Store(true)
+	c := sampleCommit(2, 1, 1, 20)
+	if _, _, err := l.Append(&c); err != nil {
+		t.Fatal(err)
+	}
+	first := l.Sync(2)
+	l.fill.limit = testOptions().SegmentBytes
+	l.fill.extend()
+	if !errors.Is(first, errInjected) || syncs.Load() != 2 {
+		t.Fatalf("%v, after %d syncs", first, syncs.Load())
+	}
+	c = sampleCommit(3, 1, 1, 20)
+	_, _, appendErr := l.Append(&c)
+	for name, err := range map[string]error{"Err": l.Err(), "Append": appendErr, "Flush": l.Flush(), "Sync": l.Sync(2), "Close": l.Close()} {
+		if err == nil || !strings.HasPrefix(err.Error(), first.Error()) {
+			t.Errorf("%s: %v; the first failure was %v", name, err, first)
 		}
 	}
 }
