@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ func FuzzIdentity(f *testing.F) {
 	whole := identity{store: patientStore, created: 1}.encode()
 	f.Add(whole)
 	f.Add(whole[:11])
+	f.Add(append([]byte(identityMagic+"\x01\x00\x00\x00\x00"), whole[13:]...)) // the checksum
 	f.Add(append(bytes.Clone(whole), make([]byte, 5000)...))
 	f.Fuzz(checkIdentity)
 }
@@ -72,6 +74,7 @@ func FuzzLock(f *testing.F) {
 	holder := append([]byte("4711 host\n"), make([]byte, holderBytes-10)...)
 	f.Add(append(bytes.Clone(holder), encodeWatermark(patientStore, 7)...), uint64(8), false)
 	f.Add(append(bytes.Clone(holder), encodeWatermark(patientStore, noBound)...), uint64(1<<64-1), true)
+	f.Add(append(bytes.Clone(holder), "\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...), uint64(0), false)
 	f.Add([]byte("4711"), uint64(0), false)
 	f.Add([]byte("1 \x1b[2J\xff\n2"), uint64(0), true)
 	f.Fuzz(func(t *testing.T, b []byte, watermark uint64, put bool) {
@@ -89,7 +92,10 @@ func FuzzLock(f *testing.F) {
 		defer file.Close()
 		seq, ok := readWatermark(file, patientStore)
 		rest := b[min(holderBytes, len(b)):]
-		whole := len(rest) >= watermarkBytes && bytes.Equal(rest[:watermarkBytes], encodeWatermark(patientStore, Seq(binary.LittleEndian.Uint64(rest))))
+		whole := false
+		if len(rest) >= watermarkBytes {
+			whole = bytes.Equal(rest[:watermarkBytes], encodeWatermark(patientStore, Seq(binary.LittleEndian.Uint64(rest))))
+		}
 		if ok != whole || put && (!ok || seq != Seq(watermark)) || !ok && seq != 0 {
 			t.Errorf("%x: watermark %d, %v", b, seq, ok)
 		}
@@ -101,7 +107,8 @@ func FuzzLock(f *testing.F) {
 func checkHolder(t *testing.T, d *crashfs.Disk, file vfs.File) {
 	t.Helper()
 	name := readHolder(file)
-	if name == "" || len(name) > 2*holderBytes || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) }
+	if name == "" || len(name) > 2*holderBytes || !utf8.ValidString(name) || strings.ContainsFunc(name, odd) {
 		t.Errorf("holder %q", name)
 	}
 	first, err := d.Lock(lockFile)
@@ -126,25 +133,29 @@ func FuzzPage(f *testing.F) {
 		f.Fatal(err)
 	}
 	for i := range 5 { // so that some are in the tail
-		rs := mustCommit(f, s, raw("a", fmt.Sprint("tail ", i)), with(raw("a", "child"), func(p *Proposal) { p.Lane, p.Correlation = 1, r.receipts[i].ID }))
-		e, err := s.At(rs[0].Seq)
-		child, err2 := s.At(rs[1].Seq)
-		if err := errors.Join(err, err2); err != nil {
-			f.Fatal(err)
+		child := with(raw("a", "child"), func(p *Proposal) { p.Lane, p.Correlation = 1, r.receipts[i].ID })
+		rs := mustCommit(f, s, raw("a", fmt.Sprint("tail ", i)), child)
+		for _, r := range rs {
+			e, err := s.At(r.Seq)
+			if err != nil {
+				f.Fatal(err)
+			}
+			p.events = append(p.events, e)
 		}
-		p.events = append(p.events, e, child)
 	}
 	f.Cleanup(func() { closeTest(f, s) })
 	first, last := p.events[0].Time.Time().UnixMicro(), p.events[len(p.events)-1].Time.Time().UnixMicro()
 	id := p.events[1].ID
-	f.Add("", "", "", uint16(0), uint8(0), uint64(0), uint64(0), uint64(0), uint64(0), int64(0), int64(0), id[:], uint8(3))
-	f.Add("a", "", "s", uint16(0xF001), uint8(4), uint64(3), uint64(1<<64-1), uint64(1), uint64(1<<64-1), first, last, []byte{}, uint8(7))
-	f.Add("", "a:b", "s", uint16(0), uint8(255), uint64(1<<64-2), uint64(1<<64-1), uint64(1<<64-1), uint64(0), last, int64(1<<63-1), id[:], uint8(12))
-	f.Add("", "b", "", uint16(1), uint8(30), uint64(30), uint64(31), uint64(1<<63), uint64(1<<63), int64(-1<<63), first, id[:5], uint8(1))
-	f.Fuzz(func(t *testing.T, entity, prefix, scope string, kind uint16, flags uint8, after, through, clockAfter, clockThrough uint64, since, until int64,
-		correlation []byte, limit uint8) {
-		q := Query{Entity: entity, Prefix: prefix, Scope: scope, Kind: Kind(kind), After: Seq(after), Through: Seq(through), ClockAfter: event.Clock(clockAfter),
-			ClockThrough: event.Clock(clockThrough), Reverse: flags&1 != 0, Limit: int(limit) % 20}
+	const most, half = uint64(1<<64 - 1), uint64(1 << 63)
+	none := uint64(0)
+	f.Add("", "", "", uint16(0), uint8(0), none, none, none, none, int64(0), int64(0), id[:], uint8(3))
+	f.Add("a", "", "s", uint16(0xF001), uint8(4), uint64(3), most, uint64(1), most, first, last, []byte{}, uint8(7))
+	f.Add("", "a:b", "s", uint16(0), uint8(255), most-1, most, most, none, last, int64(math.MaxInt64), id[:], uint8(12))
+	f.Add("", "b", "", uint16(1), uint8(30), uint64(30), uint64(31), half, half, int64(math.MinInt64), first, id[:5], uint8(1))
+	f.Fuzz(func(t *testing.T, entity, prefix, scope string, kind uint16, flags uint8, after, through, clockAfter,
+		clockThrough uint64, since, until int64, correlation []byte, limit uint8) {
+		q := Query{Entity: entity, Prefix: prefix, Scope: scope, Kind: Kind(kind), After: Seq(after), Through: Seq(through),
+			ClockAfter: event.Clock(clockAfter), ClockThrough: event.Clock(clockThrough), Reverse: flags&1 != 0, Limit: int(limit) % 20}
 		if flags&2 != 0 {
 			q.Lane = new(event.Lane(flags >> 6))
 		}
@@ -200,7 +211,7 @@ func checkPaging(w *view, events []Event, q Query) error {
 		}
 		got, more = append(got, p.Events...), p.More
 		switch {
-		case more && q.Reverse && p.Next >= w.Visible(), more && !q.Reverse && p.Next <= q.After, more && q.Reverse && p.Next == 0:
+		case more && q.Reverse && (p.Next == 0 || p.Next >= w.Visible()), more && !q.Reverse && p.Next <= q.After:
 			return fmt.Errorf("it leads to %d", p.Next)
 		case q.Reverse:
 			q.Through = p.Next

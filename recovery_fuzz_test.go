@@ -392,7 +392,7 @@ func (p *patient) foresee(t testing.TB, f files) (last Seq, refused bool) {
 	id, ok := f[identityFile]
 	if !ok { // a new store, where there is none
 		_, indexed := f[indexFile]
-		return 0, indexed || slices.ContainsFunc(slices.Collect(maps.Keys(f)), func(name string) bool { return strings.HasPrefix(name, "log/") })
+		return 0, indexed || len(f.segments()) > 0
 	}
 	if len(id) != identityBytes || string(id[:8]) != identityMagic || binary.LittleEndian.Uint32(id[8:]) != 1 || !fits(id, 12) {
 		return 0, true
@@ -456,19 +456,23 @@ func (r *reading) anchored(row *index.Row) bool {
 	if !found {
 		i--
 	}
-	if i < 0 || r.firsts[i] != r.at.Segment || int64(row.Offset)+int64(row.Length) != r.at.Offset || int(r.at.Seq) > len(r.events) {
+	end := int64(row.Offset) + int64(row.Length)
+	if i < 0 || r.firsts[i] != r.at.Segment || end != r.at.Offset || int(r.at.Seq) > len(r.events) {
 		return false
 	}
 	name := log.SegmentName(r.at.Segment)
 	b, original := r.files[name], r.patient.files[name]
-	return r.header(b, r.at.Segment) && row.Check == [8]byte(r.events[r.at.Seq-1].Hash[:8]) &&
-		int64(len(b)) >= r.at.Offset && int64(len(original)) >= r.at.Offset && bytes.Equal(b[row.Offset:r.at.Offset], original[row.Offset:r.at.Offset])
+	if int64(min(len(b), len(original))) < r.at.Offset || !r.header(b, r.at.Segment) {
+		return false
+	}
+	same := bytes.Equal(b[row.Offset:r.at.Offset], original[row.Offset:r.at.Offset])
+	return same && row.Check == [8]byte(r.events[r.at.Seq-1].Hash[:8])
 }
 
 // header reports whether a segment has a good header.
 func (r *reading) header(b []byte, first Seq) bool {
-	return len(b) >= segmentHead && string(b[:8]) == "BATPAKSG" && binary.LittleEndian.Uint32(b[8:]) == 1 && fits(b[:segmentHead], 12) &&
-		StoreID(b[16:32]) == r.store && Seq(binary.LittleEndian.Uint64(b[32:])) == first
+	return len(b) >= segmentHead && string(b[:8]) == "BATPAKSG" && binary.LittleEndian.Uint32(b[8:]) == 1 &&
+		fits(b[:segmentHead], 12) && StoreID(b[16:32]) == r.store && Seq(binary.LittleEndian.Uint64(b[32:])) == first
 }
 
 // read takes commits up to the first that is not whole, and reports whether nothing is wrong before that.
@@ -816,7 +820,8 @@ func (r *recovered) walk(w *view, from Seq) error {
 }
 
 // FuzzRecoveryFiles does the same in a directory, where the index is a file of bbolt and readers of other processes look. It
-// is slower, and what the index knows is not foreseen: so much must be there as LOCK says, and all if the index is whole.
+// is slower, and what the index knows is not foreseen: so much must be there as LOCK says, and all if the index is whole. What
+// Diagnose says of opening is so, and what is refused opens when it has been repaired.
 func FuzzRecoveryFiles(f *testing.F) {
 	p := newPatient(f)
 	dir := filepath.Join(memoryDir(f), "store")
@@ -851,12 +856,16 @@ func (p *patient) openFiles(t testing.TB, dir string, f files) error {
 	} else if f[identityFile] != nil && !telling(err, true) {
 		return fmt.Errorf("open reader: %w", err)
 	}
+	d, sick := Diagnose(t.Context(), dir, nil)
 	s, err := Open(dir, nil)
+	if sick == nil && (d.Refused != "") != (err != nil) {
+		return fmt.Errorf("diagnosed as %q, and opening gives %w", d.Refused, err)
+	}
 	if err != nil {
 		if !telling(err, true) {
 			return fmt.Errorf("open: %w", err)
 		}
-		return nil
+		return r.repair(t, dir, sick)
 	}
 	least := p.lockWitness(f, s.StoreID())
 	if bytes.Equal(f[indexFile], p.files[indexFile]) && s.StoreID() == p.receipts[0].Store {
@@ -886,6 +895,44 @@ func (p *patient) openFiles(t testing.TB, dir string, f files) error {
 		err = fmt.Errorf("opened again with %d events, not %d", s.Visible(), last+1)
 	}
 	return errors.Join(err, s.Close())
+}
+
+// repair makes a store open again that was refused. sick is why it could not be diagnosed.
+func (r *recovered) repair(t testing.TB, dir string, sick error) error {
+	rep, err := Repair(t.Context(), dir, func(*Diagnosis) bool { return true }, nil)
+	if err != nil {
+		if sick == nil || !telling(err, true) && r.files[identityFile] != nil {
+			return fmt.Errorf("repair: %w", err)
+		}
+		return nil
+	}
+	kept := Seq(len(r.events))
+	if rep.Diagnosis.Repair.Cut {
+		kept = rep.Diagnosis.Repair.After
+	}
+	s, err := Open(dir, nil)
+	if err != nil {
+		return fmt.Errorf("open the repaired store: %w", err)
+	}
+	defer s.Close()
+	for seq := Seq(1); seq <= s.Visible(); seq++ {
+		e, err := s.At(seq)
+		good := err != nil && telling(err, true)
+		switch {
+		case err != nil:
+		case seq <= kept:
+			good = equal(&e, &r.events[seq-1])
+		default:
+			good = e.Kind == event.KindRepair
+		}
+		if !good {
+			return fmt.Errorf("event %d of the repaired store, of which %d were kept, is of %s: %w", seq, kept, e.Entity, err)
+		}
+	}
+	if s.Visible() < kept || len(rep.Recorded) == 0 {
+		return fmt.Errorf("%d events of %d kept, %d records", s.Visible(), kept, len(rep.Recorded))
+	}
+	return nil
 }
 
 // recoverySeeds are damage of each sort.

@@ -87,9 +87,10 @@ func patched(b []byte, at uint16, patch []byte, by int8) []byte {
 func FuzzIndex(f *testing.F) {
 	pairs := foldedPairs(f)
 	good := answers(pairsDB(f, pairs))
-	f.Add(uint8(0), uint16(0), []byte{}, int8(0), uint8(0), uint16(0), []byte{}, int8(0), true)
-	f.Add(uint8(1), uint16(24), []byte{0xFF, 0xFF, 0xFF, 0xFF}, int8(0), uint8(0), uint16(0), []byte{}, int8(0), true) // count of terms
-	f.Fuzz(func(t *testing.T, one uint8, at1 uint16, patch1 []byte, by1 int8, two uint8, at2 uint16, patch2 []byte, by2 int8, repair bool) {
+	f.Add(true, uint8(0), uint16(0), []byte{}, int8(0), uint8(0), uint16(0), []byte{}, int8(0))
+	f.Add(true, uint8(1), uint16(24), []byte{0xFF, 0xFF, 0xFF, 0xFF}, int8(0), uint8(0), uint16(0), []byte{}, int8(0)) // terms
+	f.Fuzz(func(t *testing.T, repair bool, one uint8, at1 uint16, patch1 []byte, by1 int8, two uint8, at2 uint16, patch2 []byte,
+		by2 int8) {
 		damaged := append([]pairKV{}, pairs...)
 		size := uint64(0)
 		for _, c := range []struct {

@@ -26,6 +26,7 @@ func FuzzSegmentHeader(f *testing.F) {
 	whole := segmentOf(1, event.Hash{9})
 	f.Add(whole)
 	f.Add(whole[:segmentHeaderBytes-1])
+	f.Add(slices.Concat(whole[:12], []byte{0, 0, 0, 0}, whole[16:]))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := newDisk()
 		d.put(SegmentName(1), b)
@@ -115,6 +116,7 @@ func FuzzRecord(f *testing.F) {
 func FuzzRecordFields(f *testing.F) {
 	f.Add(uint32(6), uint32(7), uint32(6), uint32(7), []byte("headerpayload"), []byte("headerpayload"), uint32(2))
 	f.Add(uint32(1<<32-1), uint32(1<<32-1), uint32(0), uint32(0), []byte("x"), []byte{}, uint32(2))
+	f.Add(uint32(1<<32-1), uint32(22), uint32(6), uint32(7), []byte("payload"), []byte("payload"), uint32(1)) // 21 in 32 bits
 	f.Add(uint32(13), uint32(21), uint32(6), uint32(7), []byte("headerpayload"), []byte("headerpayload"), uint32(1))
 	f.Fuzz(func(t *testing.T, header1, payload1, header2, payload2 uint32, body1, body2 []byte, count uint32) {
 		b := binary.LittleEndian.AppendUint32(nil, header1)
@@ -181,6 +183,7 @@ func FuzzCommit(f *testing.F) {
 	f.Add(commitBytes(1, "a", "b"), uint16(0), uint64(1), false)
 	f.Add(commitBytes(1, "a")[:70], uint16(400), uint64(1), false)
 	f.Add(slices.Concat([]byte("damage"), commitBytes(2, "a"), []byte{1}, commitBytes(3, "b")), uint16(10), uint64(1), false)
+	f.Add(slices.Concat([]byte{1}, commitBytes(7, "a"), commitBytes(5, "b")), uint16(0), uint64(4), false) // the watermark falls
 	f.Add(slices.Concat(make([]byte, 70), commitBytes(1<<48, "a")), uint16(0), uint64(1), true)
 	f.Fuzz(func(t *testing.T, b []byte, zeros uint16, least uint64, repair bool) {
 		if len(b) > 8<<10 {
@@ -230,6 +233,9 @@ func checkCommitAt(t *testing.T, b []byte, next event.Seq) {
 	c, bad := decodeCommit(b[:n], first)
 	if bad == nil && !bytes.Equal(appendCommit(nil, &c), b[:n]) {
 		t.Errorf("%x has another spelling", b[:n])
+	}
+	if bad == nil && (c.Durable >= c.First || c.Count < 1 || int64(c.Count) > (n-commitHeaderBytes)/recordHeaderBytes) {
+		t.Errorf("%x is accepted", b[:n])
 	}
 	if bad == nil {
 		readRecords(t, &c)

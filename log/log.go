@@ -211,7 +211,7 @@ func (l *Log) gather() (before uint64) {
 		l.mu.Lock()
 		taken, waiting := l.taken, l.commits-l.taken
 		l.mu.Unlock()
-		if waiting >= l.crowd || time.Now().After(deadline) {
+		if waiting >= l.crowd || !time.Now().Before(deadline) {
 			return taken
 		}
 	}

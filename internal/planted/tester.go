@@ -48,10 +48,12 @@ type outcome struct {
 	took  time.Duration
 }
 
-// Bounds of one run of go test: what is built and run in one package.
+// Bounds of one run of go test, on a machine that is busy with other things: of the tests of one error, of all tests in one
+// package, and with building.
 const (
-	testTimeout  = time.Minute
-	buildTimeout = 3 * time.Minute
+	testTimeout  = 2 * time.Minute
+	passTimeout  = 5 * time.Minute
+	buildTimeout = 10 * time.Minute
 )
 
 // pass runs the tests of all errors, which must pass on the code as it is.
@@ -68,7 +70,7 @@ func (t *tester) pass(all []planted) error {
 		}
 	}
 	for _, pkg := range pkgs {
-		out, err := t.test(pkg, strings.Join(tests[pkg], "|"))
+		out, err := t.test(pkg, strings.Join(tests[pkg], "|"), passTimeout)
 		if err != nil || bytes.Contains(out, []byte("no tests to run")) {
 			return fmt.Errorf("the tests of %s do not pass on the code as it is: %w\n%s", pkg, err, out)
 		}
@@ -83,7 +85,7 @@ func (t *tester) plant(e *planted) outcome {
 	if err != nil {
 		return outcome{said: err.Error()}
 	}
-	out, err := t.test(e.pkg, e.run, "-overlay="+overlay)
+	out, err := t.test(e.pkg, e.run, testTimeout, "-overlay="+overlay)
 	o := judge(string(out), err)
 	o.took = time.Since(begin)
 	return o
@@ -105,10 +107,10 @@ func (t *tester) overlay(e *planted) (string, error) {
 }
 
 // test runs go test in one package.
-func (t *tester) test(pkg, run string, flags ...string) ([]byte, error) {
+func (t *tester) test(pkg, run string, timeout time.Duration, flags ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
-	args := append([]string{"test", "-count=1", "-failfast", "-vet=off", "-timeout=" + testTimeout.String(), "-run=" + run}, flags...)
+	args := append([]string{"test", "-count=1", "-failfast", "-vet=off", "-timeout=" + timeout.String(), "-run=" + run}, flags...)
 	c := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	c.Dir = t.root
 	return c.CombinedOutput()
