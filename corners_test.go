@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,16 +29,9 @@ func TestIdentityFile(t *testing.T) {
 	id := s.StoreID()
 	closeTest(t, s)
 	whole := readFiles(t, dir)
-	try := func(what string, b []byte, want error) {
+	refused := func(what string, f files, want error) {
 		t.Helper()
-		name := filepath.Join(dir, identityFile)
-		err := os.Remove(name)
-		if b != nil {
-			err = os.WriteFile(name, b, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		f.write(t, dir)
 		s, err := Open(dir, nil)
 		if err == nil {
 			err = errors.Join(errors.New("it opens"), s.Close())
@@ -45,11 +39,12 @@ func TestIdentityFile(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", what, err, want)
 		}
-		if b == nil {
-			if err := os.WriteFile(name, nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+	}
+	try := func(what string, b []byte, want error) {
+		t.Helper()
+		f := maps.Clone(whole)
+		f[identityFile] = b
+		refused(what, f, want)
 	}
 	b := whole[identityFile]
 	for i := range b {
@@ -66,7 +61,13 @@ func TestIdentityFile(t *testing.T) {
 	try("empty", []byte{}, ErrCorrupt)
 	try("a byte short", b[:len(b)-1], ErrCorrupt)
 	try("a byte long", append(bytes.Clone(b), 0), ErrCorrupt)
-	try("missing", nil, ErrCorrupt)
+	for _, gone := range [][]string{{}, {indexFile}, {firstSegment}, {indexFile, lockFile}} {
+		f := maps.Clone(whole)
+		for _, name := range append(gone, identityFile) {
+			delete(f, name)
+		}
+		refused(fmt.Sprintf("missing, with %q", gone), f, ErrCorrupt)
+	}
 
 	whole.write(t, dir)
 	s = openTest(t, dir, nil)

@@ -390,7 +390,9 @@ func TestReaderKeepsToTheWatermark(t *testing.T) {
 // An unreadableLock is a file system on which LOCK can be opened, locked and written, but not read.
 type unreadableLock struct{ vfs.FS }
 
-func (u unreadableLock) Lock(name string) (vfs.File, error) { return unreadableFile(name)(u.FS.Lock(name)) }
+func (u unreadableLock) Lock(name string) (vfs.File, error) {
+	return unreadableFile(name)(u.FS.Lock(name))
+}
 
 func (u unreadableLock) OpenRead(name string) (vfs.File, error) {
 	return unreadableFile(name)(u.FS.OpenRead(name))

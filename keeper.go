@@ -160,8 +160,8 @@ func (s *Store) accepted() index.Position {
 // position is accepted for a caller that holds commitMu.
 func (s *Store) position() index.Position { return indexPosition(s.end, s.lastTime) }
 
-// foldTo folds the tail up to p, which the log makes durable first: the index must not know events that a power cut can
-// take back.
+// foldTo folds the tail up to p, unless that was done. The log makes it durable first: the index must not know events that
+// a power cut can take back.
 func (s *Store) foldTo(p index.Position) error {
 	if err := s.log.Sync(p.Seq); err != nil {
 		return err
@@ -169,6 +169,9 @@ func (s *Store) foldTo(p index.Position) error {
 	s.kvMu.Lock()
 	defer s.kvMu.Unlock()
 	x := s.index
+	if p.Seq <= x.Position().Seq {
+		return nil
+	}
 	err := x.Fold(p)
 	if errors.Is(err, index.ErrDamaged) {
 		if err = s.replaceFolded(err); err == nil {

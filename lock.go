@@ -93,7 +93,7 @@ func readHolder(file vfs.File) string {
 	b := make([]byte, holderBytes)
 	n, _ := file.ReadAt(b, 0) // what can't be read is not named
 	pid, host, ok := strings.Cut(strings.TrimRight(string(b[:n]), "\x00\n"), " ")
-	if !ok || strings.ContainsFunc(pid+host, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }) {
+	if !ok || strings.ContainsFunc(pid+" "+host, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }) {
 		return "another process" // nobody wrote that to be read
 	}
 	return fmt.Sprintf("pid %s on %s", pid, host)

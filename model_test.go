@@ -214,6 +214,7 @@ func (w *trial) do(st *step) {
 	default:
 		panic(st.verb)
 	}
+	synctest.Wait() // the process may end in another goroutine
 	if !w.m.stopped() {
 		w.observe()
 	}

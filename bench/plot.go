@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -178,7 +180,7 @@ func (rep *report) plots(dir string) (drawn []plot, err error) {
 func (rep *report) overSize(work string, row row) (all []series) {
 	for _, system := range []string{batpakSystem.name, pureSystem.name} {
 		s := series{name: system}
-		for size := 1000; size <= 1_000_000_000; size *= 10 {
+		for _, size := range rep.sizes() {
 			if r := rep.find(work, system, size); r != nil && row.value(r) > 0 {
 				s.points = append(s.points, [2]float64{float64(r.Events), row.value(r)})
 			}
@@ -188,6 +190,15 @@ func (rep *report) overSize(work string, row row) (all []series) {
 		}
 	}
 	return all
+}
+
+// sizes returns those of the stores that were read, in order.
+func (rep *report) sizes() []int {
+	seen := map[int]bool{}
+	for i := range rep.Results {
+		seen[rep.Results[i].Size] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // overTime returns a column of the series of the tail work.

@@ -128,7 +128,7 @@ func (rep *report) line(w *work, variant string, row row, columns []string) stri
 	p := rep.median[cell{w.name, pureSystem.name, variant}]
 	for i, name := range columns {
 		r := rep.median[cell{w.name, name, variant}]
-		cells[i] = rep.cellText(r, p, row)
+		cells[i] = rep.cellText(r, p, row, row.name == w.rows[0].name)
 		figures = figures || r != nil && r.Failed == "" && row.value(r) != 0
 	}
 	if !figures && row.name != w.rows[0].name {
@@ -141,8 +141,9 @@ func (rep *report) line(w *work, variant string, row row, columns []string) stri
 	return fmt.Sprintf("| %s%s | %s |\n", label, row.name, strings.Join(cells, " | "))
 }
 
-// cellText is a figure and its ratio to that of P.
-func (rep *report) cellText(r, p *result, row row) string {
+// cellText is a figure and its ratio to that of P; in the first row of a work also how large the store was, if that is not
+// what was wanted.
+func (rep *report) cellText(r, p *result, row row, first bool) string {
 	switch {
 	case r == nil:
 		return ""
@@ -155,7 +156,7 @@ func (rep *report) cellText(r, p *result, row row) string {
 	if p != nil && p != r && row.best != 0 && p.Failed == "" && row.value(p) > 0 {
 		text += fmt.Sprintf(" (%s)", ratioText(row.value(r)/row.value(p)))
 	}
-	if r.Size > 0 && r.Events > 0 && r.Events < r.Size {
+	if first && r.Size > 0 && r.Events > 0 && r.Events < r.Size {
 		text += " at " + count(float64(r.Events))
 	}
 	return text

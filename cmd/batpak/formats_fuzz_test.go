@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,7 @@ func FuzzQueryFlags(f *testing.F) {
 	f.Add("--lane=0\n--category=0\n--until=2001-03-31T22:27:00.5+01:30\n--limit\n0")
 	f.Add("--correlation\n7ZZZZZZZZZZZZZZZZZZZZZZZZZ\n--clock-after\n1\n--clock-through\n0x10")
 	f.Add("--until\n0001-01-01")
+	f.Add("--through\n18446744073709551615\n--clock-through=9223372036854775808\n--after\n9223372036854775807")
 	f.Fuzz(func(t *testing.T, lines string) {
 		cmd, flags := queryCommand()
 		if cmd.ParseFlags(strings.Split(lines, "\n")) != nil {
@@ -163,7 +165,7 @@ func FuzzQueryFlags(f *testing.F) {
 func FuzzQueryFields(f *testing.F) {
 	one, most, early, late := uint64(1), uint64(1<<64-1), int64(-1<<50), int64(1<<50)
 	f.Add("a", "b", "s", uint16(1), uint8(7), uint32(5), one, one+1, one, one+1, int64(0), int64(1_700_000_000_000_001), 0)
-	f.Add("--after", "", "=", uint16(0xFFFF), uint8(255), uint32(1<<32-1), most, one-1, most, one, early, late, 1<<40)
+	f.Add("--after", "", "=", uint16(0xFFFF), uint8(255), uint32(1<<32-1), one, most-1, one, most, early, late, 1<<40)
 	f.Fuzz(func(t *testing.T, entity, prefix, scope string, kind uint16, flags uint8, lane uint32, after, through, clockAfter,
 		clockThrough uint64, since, until int64, limit int) {
 		q := batpak.Query{Entity: entity, Prefix: prefix, Scope: scope, Kind: batpak.Kind(kind), After: batpak.Seq(after),
@@ -261,14 +263,33 @@ func FuzzImport(f *testing.F) {
 		dir := fuzzDir(t)
 		first, err := importLines(t, dir, flags, lines)
 		checkImported(t, dir, flags, lines, first.appended)
-		if err != nil && !strings.HasPrefix(err.Error(), "file:") {
-			t.Errorf("%v", err)
+		if err != nil {
+			checkRefused(t, flags, lines, err)
 		}
 		second, again := importLines(t, dir, flags, lines)
 		if second.appended != 0 || second.known != first.appended+first.known || fmt.Sprint(again) != fmt.Sprint(err) {
 			t.Errorf("%d appended, %d known, %v; then %d, %d, %v", first.appended, first.known, err, second.appended, second.known, again)
 		}
 	})
+}
+
+// checkRefused checks that an error names the line that is wrong: by itself it is refused in the same words, unless it
+// is so only beside others.
+func checkRefused(t *testing.T, flags importFlags, lines []byte, err error) {
+	t.Helper()
+	number, rest, _ := strings.Cut(strings.TrimPrefix(err.Error(), "file:"), ": ")
+	n, parseErr := strconv.Atoi(number)
+	each := bytes.Split(lines, []byte("\n"))
+	if parseErr != nil || n < 1 || n > len(each) {
+		t.Fatalf("%v, of %d lines", err, len(each))
+	}
+	keys := errors.Is(err, batpak.ErrIdempotencyMismatch) || errors.Is(err, batpak.ErrIdempotencyPartial)
+	if keys || strings.Contains(rest, "earlier lines") {
+		return
+	}
+	if _, alone := importLines(t, fuzzDir(t), flags, each[n-1]); fmt.Sprint(alone) != "file:1: "+rest {
+		t.Errorf("%v, and alone: %v", err, alone)
+	}
 }
 
 // importLines imports the lines of a file into the store in dir.

@@ -133,6 +133,10 @@ var errorsToPlant = []planted{
 		"err == nil && len(names) > 0 {",
 		"err == nil && len(names) < 0 {",
 		".", "TestIdentityFile"},
+	{"a lost STORE is made anew beside its index", "identity.go",
+		"since = \"an index\"",
+		"since = \"\"",
+		".", "TestIdentityFile"},
 
 	// What the store knows besides the log: the index and LOCK.
 	{"the index is no witness of what was durable", "open.go",
