@@ -162,6 +162,7 @@ func FuzzTerms(f *testing.F) {
 	f.Add([]byte("ea\x00\x00\x00\x00\x00|eb\x00\x00\x00\x00\x01|k\x10\x00|na|ss|st"), "", "", uint8(2))
 	f.Add([]byte("ea|k|k\x10|k\x10\x00\x00|n|s"), "a", "a", uint8(1))
 	f.Add([]byte("s|s\x00|s\x00\x00|s\xff|ss|sss"), "s", "", uint8(3))
+	f.Add([]byte("e1 \x00\x00\x00\x00\x00|e1!\x00\x00\x00\x00"), "", "", uint8(0)) // not in the order of their names
 	f.Fuzz(func(t *testing.T, names []byte, prefix, after string, limit uint8) {
 		var terms [][]byte
 		for name := range bytes.SplitSeq(names, []byte("|")) {

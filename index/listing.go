@@ -191,7 +191,7 @@ func (s *termSource) name() (string, bool, error) {
 		return "", false, nil
 	case s.tag == Kinds && len(name) == 2:
 		return event.Kind(uint16(name[0])<<8 | uint16(name[1])).String(), true, nil
-	case s.tag == Entities && len(name) > 5:
+	case s.tag == Entities && len(name) > 5 && bytes.IndexByte(name, 0) == len(name)-5:
 		name = name[:len(name)-5]
 	case s.tag == Kinds || s.tag == Entities:
 		return "", false, errTerms
