@@ -199,13 +199,11 @@ func (rep *report) remarks() string {
 func (rep *report) failures() (lines []string) {
 	for i := range rep.Results {
 		r := &rep.Results[i]
-		text := r.Failed
+		text := r.Note
 		if r.Failed != "" {
 			text = "**failed**: " + r.Failed
 		} else if r.Cannot != "" {
 			text = r.Cannot
-		} else {
-			text = r.Note
 		}
 		line := fmt.Sprintf("%s, %s%s: %s", r.System, r.Work, r.variant(), text)
 		if text != "" && !slices.Contains(lines, line) {
