@@ -75,6 +75,10 @@ var errorsToPlant = []planted{
 		"err = errFault\n",
 		"_ = errFault\n",
 		"./internal/vfs", "TestMappedFaults"},
+	{"a mapped write keeps no order", "internal/vfs/map_linux.go",
+		"guarded(m.mem[offset-m.base:], b, copyInOrder)",
+		"guarded(m.mem[offset-m.base:], b, copyAll)",
+		"./internal/vfs", "TestMappedOrder"},
 
 	// Recovery.
 	{"recovery does not compare checksums", "log/commit.go",

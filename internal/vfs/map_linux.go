@@ -46,7 +46,7 @@ func (m *mapping) write(f *os.File, b []byte, offset int64) (done bool, err erro
 			return false, nil
 		}
 	}
-	return true, guardedCopy(m.mem[offset-m.base:], b)
+	return true, guarded(m.mem[offset-m.base:], b, copyInOrder)
 }
 
 // move maps the window that begins with the page of offset. If the system does not map it nothing is ever mapped again.
@@ -78,15 +78,32 @@ func (m *mapping) release() {
 	m.size = 0
 }
 
-// guardedCopy is copy, with an error in place of the signal that comes of a page which the system cannot provide.
-func guardedCopy(dst, src []byte) (err error) {
+// pieceBytes is less than the shortest commit.
+const pieceBytes = 64
+
+// copyInOrder is copy from the first piece to the last. If the process ends in between, everything before some piece is
+// there, and nothing behind it, as it would be after write(2). The runtime's copy keeps no order: it may write the first
+// bytes last, and so leave a commit without the one before it.
+func copyInOrder(dst, src []byte) int {
+	n := len(src)
+	for ; len(src) >= pieceBytes; dst, src = dst[pieceBytes:], src[pieceBytes:] {
+		*(*[pieceBytes]byte)(dst) = [pieceBytes]byte(src)
+	}
+	copy(dst, src)
+	return n
+}
+
+func copyAll(dst, src []byte) int { return copy(dst, src) }
+
+// guarded copies, with an error in place of the signal that comes of a page which the system cannot provide.
+func guarded(dst, src []byte, copied func(dst, src []byte) int) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if recover() != nil {
 			err = errFault
 		}
 	}()
-	copy(dst, src)
+	copied(dst, src)
 	return nil
 }
 
@@ -110,7 +127,7 @@ const maxImage = 256 << 20
 // read copies from memory and reports whether it could.
 func (i *image) read(b []byte, offset int64) bool {
 	end := offset + int64(len(b))
-	return offset >= 0 && end <= int64(len(i.mem)) && guardedCopy(b, i.mem[offset:end]) == nil
+	return offset >= 0 && end <= int64(len(i.mem)) && guarded(b, i.mem[offset:end], copyAll) == nil
 }
 
 func (i *image) release() {

@@ -2,6 +2,8 @@ package vfs
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -90,6 +92,40 @@ func TestMappedFaults(t *testing.T) {
 	}
 	if n, err := reader.ReadAt(b, 8192); err == nil {
 		t.Errorf("read of a file that was cut off: %d bytes and no error", n)
+	}
+}
+
+// TestMappedOrder ends writes at a page that is not there, as kill -9 does at one that must be fetched first: all before it is
+// written, up to the last piece, so that no commit is there without those before it.
+func TestMappedOrder(t *testing.T) {
+	const size, end = 16 * pageBytes, 8 * pageBytes
+	f, _ := testFS(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range 300 {
+		name := fmt.Sprint(i)
+		file := create(t, f, name, size)
+		file.Allocated(size)
+		other := must[File](t)(f.Open(name))
+		if err := other.Truncate(end); err != nil {
+			t.Fatal(err)
+		}
+		before := 1 + r.IntN(5000)
+		b := bytes.Repeat([]byte{0xFF}, before+1+r.IntN(5000))
+		if n, err := file.WriteAt(b, int64(end-before)); n > before || !errors.Is(err, errFault) {
+			t.Fatalf("%d bytes from %d before the end: %d, %v", len(b), before, n, err)
+		}
+		got := make([]byte, before)
+		if _, err := other.ReadAt(got, int64(end-before)); err != nil {
+			t.Fatal(err)
+		}
+		if written := bytes.Count(got[:before/pieceBytes*pieceBytes], b[:1]); written != before/pieceBytes*pieceBytes {
+			t.Fatalf("%d bytes from %d before the end: of those before the last piece only %d are written", len(b), before, written)
+		}
+		if err := errors.Join(file.Close(), other.Close(), f.Remove(name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -50,8 +50,8 @@ type File interface {
 	io.Closer
 	// Allocated says that the first size bytes have been written at some time and stay until this handle truncates or
 	// closes the file. A ReadAt or WriteAt among them may then go through memory, which costs less than a call of the system
-	// and is seen, synced and, should the process end, kept in the same way. Of a file opened for reading it must be told
-	// before others use it.
+	// and is seen, synced and, should the process end, kept in the same way: of a WriteAt that is under way then, everything
+	// before some piece of at most 64 bytes. Of a file opened for reading it must be told before others use it.
 	Allocated(size int64)
 	// Truncate sets the length; bytes added are zero.
 	Truncate(size int64) error
