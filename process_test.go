@@ -20,11 +20,12 @@ import (
 const roleVariable = "BATPAK_TEST_ROLE"
 
 func TestMain(m *testing.M) {
-	role, dir, _ := strings.Cut(os.Getenv(roleVariable), " ")
+	role, dir, _ := strings.Cut(os.Getenv(roleVariable), ":")
 	if role == "" {
 		os.Exit(m.Run())
 	}
-	roles := map[string]func(dir string) error{"append": appendForEver, "follow": followAndPrint, "open": openOnce, "measure": openAndMeasure}
+	roles := map[string]func(dir string) error{"append durable": appendForEver(Durable), "append written": appendForEver(Written),
+		"follow": followAndPrint, "open": openOnce, "measure": openAndMeasure}
 	if err := roles[role](dir); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 func process(t *testing.T, role, dir string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), roleVariable+"="+role+" "+dir)
+	c.Env = append(os.Environ(), roleVariable+"="+role+":"+dir)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -59,12 +60,18 @@ type member struct {
 
 func (member) EventType() Type { return Type{Kind: 0x1001, Name: "member", Version: 1} }
 
-// appendForEver appends durable events from four goroutines, singly and in batches, and prints each that is acknowledged.
-func appendForEver(dir string) error {
-	s, err := Open(dir, &Options{SegmentBytes: 16 << 10, foldEvents: 50})
-	if err != nil {
-		return err
+// appendForEver appends events from four goroutines, singly and in batches, and prints each that is acknowledged.
+func appendForEver(class Durability) func(dir string) error {
+	return func(dir string) error {
+		s, err := Open(dir, &Options{Durability: class, SegmentBytes: 16 << 10, foldEvents: 50})
+		if err != nil {
+			return err
+		}
+		return appendAndPrint(s)
 	}
+}
+
+func appendAndPrint(s *Store) error {
 	var mu sync.Mutex
 	errs := make(chan error)
 	for caller := range 4 {
@@ -97,6 +104,12 @@ func appendForEver(dir string) error {
 // TestKill kills an appending process a hundred times. After each the store opens, has every event that was acknowledged,
 // whole commits only, dense positions and clocks, and verifies.
 func TestKill(t *testing.T) {
+	for _, class := range []Durability{Durable, Written} {
+		t.Run(class.String(), func(t *testing.T) { killOften(t, class) })
+	}
+}
+
+func killOften(t *testing.T, class Durability) {
 	rounds := 100
 	if testing.Short() {
 		rounds = 10
@@ -108,7 +121,7 @@ func TestKill(t *testing.T) {
 	acked := map[Seq]string{}
 	torn := 0
 	for round := range rounds {
-		c, out := process(t, "append", dir)
+		c, out := process(t, "append "+class.String(), dir)
 		killAfter := 1 + random.IntN(150)
 		for n := 0; ; n++ {
 			line, err := out.ReadString('\n')
