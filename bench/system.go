@@ -214,7 +214,7 @@ func visitRecord(b []byte, position uint64, until int64, visit func(*event) erro
 }
 
 // systems are all that can be compared, in the order of the tables.
-var systems = []*system{batpakSystem, pureSystem, bboltSystem, pebbleSystem, badgerSystem, walSystem, sqliteSystem, jetstreamSystem, rustSystem}
+var systems = []*system{batpakSystem, pureSystem, plainSystem, bboltSystem, pebbleSystem, badgerSystem, walSystem, sqliteSystem, jetstreamSystem, rustSystem}
 
 func systemNamed(name string) *system {
 	for _, s := range systems {
