@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -17,7 +18,7 @@ const (
 	pageBytes  = 4096
 )
 
-var errFault = errors.New("the system could not take what was written to memory: the disk may be full or broken")
+var errShrunk = errors.New("the file was cut off under its writer")
 
 // A mapping writes to a part of a file through memory. Pages written so belong to the system, as those of write(2) do.
 type mapping struct {
@@ -33,7 +34,7 @@ func (m *mapping) allocated(size int64) {
 	m.size = size
 }
 
-// write copies b to its place and reports whether it did. After an error some of it may have been copied.
+// write copies b to its place and reports whether it did. Where it could not, some of b may have been copied.
 func (m *mapping) write(f *os.File, b []byte, offset int64) (done bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,7 +47,32 @@ func (m *mapping) write(f *os.File, b []byte, offset int64) (done bool, err erro
 			return false, nil
 		}
 	}
-	return true, guarded(m.mem[offset-m.base:], b, copyInOrder)
+	if guarded(func() { copyInOrder(m.mem, b, int(offset-m.base)) }) {
+		return true, nil
+	}
+	// The system could not provide a page. Unless the file is not what it was, write(2) will say why, or do it.
+	err = m.whole(f)
+	m.unmap()
+	m.size = 0
+	return false, err
+}
+
+// check returns an error if the file has become shorter since it was mapped: then what was written is lost.
+func (m *mapping) check(f *os.File) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mem == nil {
+		return nil
+	}
+	return m.whole(f)
+}
+
+func (m *mapping) whole(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && info.Size() < m.size {
+		err = fmt.Errorf("%w: %d bytes, and %d were written", errShrunk, info.Size(), m.size)
+	}
+	return err
 }
 
 // move maps the window that begins with the page of offset. If the system does not map it nothing is ever mapped again.
@@ -78,33 +104,31 @@ func (m *mapping) release() {
 	m.size = 0
 }
 
-// pieceBytes is less than the shortest commit.
+// pieceBytes is less than the shortest commit, and sectors consist of whole pieces.
 const pieceBytes = 64
 
-// copyInOrder is copy from the first piece to the last. If the process ends in between, everything before some piece is
-// there, and nothing behind it, as it would be after write(2). The runtime's copy keeps no order: it may write the first
-// bytes last, and so leave a commit without the one before it.
-func copyInOrder(dst, src []byte) int {
-	n := len(src)
-	for ; len(src) >= pieceBytes; dst, src = dst[pieceBytes:], src[pieceBytes:] {
+// copyInOrder copies src to dst at an offset, from the first piece to the last. If the process ends in between, everything
+// before some piece is there, and nothing behind it, as it would be after write(2). The runtime's copy keeps no order: it
+// may write the first bytes last, and so leave a commit without the one before it.
+func copyInOrder(dst, src []byte, offset int) {
+	dst = dst[offset:]
+	n := copy(dst, src[:min(len(src), -offset&(pieceBytes-1))])
+	for dst, src = dst[n:], src[n:]; len(src) >= pieceBytes; dst, src = dst[pieceBytes:], src[pieceBytes:] {
 		*(*[pieceBytes]byte)(dst) = [pieceBytes]byte(src)
 	}
 	copy(dst, src)
-	return n
 }
 
-func copyAll(dst, src []byte) int { return copy(dst, src) }
-
-// guarded copies, with an error in place of the signal that comes of a page which the system cannot provide.
-func guarded(dst, src []byte, copied func(dst, src []byte) int) (err error) {
+// guarded reports whether copying went through. A signal comes of a page that the system cannot provide.
+func guarded(copying func()) (ok bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if recover() != nil {
-			err = errFault
+			ok = false
 		}
 	}()
-	copied(dst, src)
-	return nil
+	copying()
+	return true
 }
 
 // An image is a file mapped whole for reading.
@@ -127,7 +151,7 @@ const maxImage = 256 << 20
 // read copies from memory and reports whether it could.
 func (i *image) read(b []byte, offset int64) bool {
 	end := offset + int64(len(b))
-	return offset >= 0 && end <= int64(len(i.mem)) && guarded(b, i.mem[offset:end], copyAll) == nil
+	return offset >= 0 && end <= int64(len(i.mem)) && guarded(func() { copy(b, i.mem[offset:end]) })
 }
 
 func (i *image) release() {

@@ -96,7 +96,7 @@ func TestMappedFaults(t *testing.T) {
 }
 
 // TestMappedOrder ends writes at a page that is not there, as kill -9 does at one that must be fetched first: all before it is
-// written, up to the last piece, so that no commit is there without those before it.
+// written, so that no commit is there without those before it.
 func TestMappedOrder(t *testing.T) {
 	const size, end = 16 * pageBytes, 8 * pageBytes
 	f, _ := testFS(t)
@@ -113,19 +113,38 @@ func TestMappedOrder(t *testing.T) {
 		}
 		before := 1 + r.IntN(5000)
 		b := bytes.Repeat([]byte{0xFF}, before+1+r.IntN(5000))
-		if n, err := file.WriteAt(b, int64(end-before)); n > before || !errors.Is(err, errFault) {
+		if n, err := file.WriteAt(b, int64(end-before)); n > before || !errors.Is(err, errShrunk) {
 			t.Fatalf("%d bytes from %d before the end: %d, %v", len(b), before, n, err)
 		}
 		got := make([]byte, before)
 		if _, err := other.ReadAt(got, int64(end-before)); err != nil {
 			t.Fatal(err)
 		}
-		if written := bytes.Count(got[:before/pieceBytes*pieceBytes], b[:1]); written != before/pieceBytes*pieceBytes {
-			t.Fatalf("%d bytes from %d before the end: of those before the last piece only %d are written", len(b), before, written)
+		if written := bytes.Count(got, b[:1]); written != before {
+			t.Fatalf("%d bytes from %d before the end: of those only %d are written", len(b), before, written)
 		}
 		if err := errors.Join(file.Close(), other.Close(), f.Remove(name)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestMappedShrink cuts a file off within a page that is mapped, where writing to memory goes well: the next Sync says so.
+func TestMappedShrink(t *testing.T) {
+	f, _ := testFS(t)
+	file := create(t, f, "a", 1<<20)
+	defer file.Close()
+	file.Allocated(1 << 20)
+	other := must[File](t)(f.Open("a"))
+	defer other.Close()
+	if err := other.Truncate(8192 + 100); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteAt([]byte("lost"), 8192+200); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Sync(); !errors.Is(err, errShrunk) {
+		t.Errorf("sync: %v", err)
 	}
 }
 

@@ -121,7 +121,15 @@ func (f *osFile) Close() error {
 	return f.File.Close()
 }
 
-func (f *osFile) Sync() error { return syncFile(f.File) }
+func (f *osFile) Sync() error {
+	if err := syncFile(f.File); err != nil {
+		return err
+	}
+	if err := f.mapped.check(f.File); err != nil {
+		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}
+	}
+	return nil
+}
 
 func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
