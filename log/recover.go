@@ -198,7 +198,7 @@ func judge(active vfs.File, end Position, size int64, witness event.Seq) (int64,
 		return torn, nil
 	case later.Durable > end.Seq:
 		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, later.Durable)
-	case !hasUnwrittenSector(rest[:at], end.Offset):
+	case !endsSectorInZeros(rest[:at], end.Offset):
 		return 0, &event.CorruptError{File: SegmentName(end.Segment), Offset: end.Offset, Seq: end.Seq + 1, Provable: end.Seq,
 			Check: "commit", Expected: "a valid commit or unwritten bytes", Found: fmt.Sprintf("damage before the valid commit of event %d", later.First)}
 	}
@@ -283,18 +283,18 @@ func commitAt(b []byte, zeros int64, least, most event.Seq) (int64, *Commit) {
 	return n, &c
 }
 
-// sectorBytes is the unit in which a disk writes: whole or not at all.
-const sectorBytes = 512
+const (
+	sectorBytes = 512 // the unit in which a disk writes: whole or not at all
+	pieceBytes  = 64  // at least so much of a sector is missing if the process was writing it; see vfs.File.Allocated
+)
 
-// hasUnwrittenSector reports whether damage, which begins at offset in its file, can come from a power cut: then the part
-// of it in some sector is all zero, because that sector was not written.
-func hasUnwrittenSector(damage []byte, offset int64) bool {
-	for len(damage) > 0 {
-		n := min(int64(len(damage)), sectorBytes-offset%sectorBytes)
-		if isZero(damage[:n]) {
+// endsSectorInZeros reports whether damage, which begins at offset in its file, can come from a power cut: then the disk has
+// some sector as it was before what follows it was written, and such a sector ends in zeros.
+func endsSectorInZeros(damage []byte, offset int64) bool {
+	for end := sectorBytes - offset%sectorBytes; end <= int64(len(damage)); end += sectorBytes {
+		if isZero(damage[max(0, end-pieceBytes):end]) {
 			return true
 		}
-		damage, offset = damage[n:], offset+n
 	}
 	return false
 }
