@@ -224,7 +224,7 @@ func (b *batch) commit(drafts []draft) ([]Receipt, error) {
 		s.seal(e, drafts[i].data)
 		receipts[i] = chain.NewReceipt(s.store, &e.Header, e.Hash, b.class)
 		if b.heads != nil {
-			b.heads[e.Header.Stream()] = head{e.Header.Seq, e.Header.Clock, e.Hash}
+			b.heads[e.Header.Stream()] = head{seq: e.Header.Seq, clock: e.Header.Clock, hash: e.Hash}
 		}
 	}
 	c := log.Commit{First: s.end.Seq + 1, Count: len(drafts), Durable: s.log.Durable(), Records: s.records}
@@ -299,13 +299,11 @@ func (b *batch) accept(c *log.Commit) {
 	for i := range b.entries {
 		e := &b.entries[i]
 		e.Offset += start
-		x.Append(e)
-		at := head{e.Header.Seq, e.Header.Clock, e.Hash}
-		if b.at != nil {
-			*b.at = at
-		} else {
-			s.heads.put(e.Header.Stream(), at)
+		at := b.at
+		if at == nil {
+			at = s.heads.place(e.Header.Stream())
 		}
+		*at = head{e.Header.Seq, e.Header.Clock, e.Hash, x.Append(e, at.tail)}
 	}
 	s.end, s.lastTime = c.End(), b.entries[len(b.entries)-1].Header.Time
 	s.appended.Store(uint64(s.end.Seq))

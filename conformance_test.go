@@ -177,12 +177,12 @@ func TestFollowersSeeWholeCommits(t *testing.T) {
 func TestBatchWhoseSyncFailed(t *testing.T) {
 	l := newLife(crashOptions(Durable))
 	var armed atomic.Bool
-	l.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+	l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 		if armed.Load() && op.Verb == crashfs.Sync && !byFiller() {
 			f = crashfs.Fault{Effect: crashfs.All, Err: syscall.EIO}
 		}
 		return f
-	}
+	})
 	l.stopAt(0)
 	if err := l.do("o d"); err != nil {
 		t.Fatal(err)
@@ -556,14 +556,14 @@ func randomLife(t *testing.T, seed uint64, oneIn, steps int) *life {
 	l := newLife(crashOptions(Durable))
 	r, lies := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 	var mu sync.Mutex
-	l.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+	l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 		mu.Lock()
 		defer mu.Unlock()
 		if oneIn > 0 && (op.Verb == crashfs.Sync || op.Verb == crashfs.SyncDir) && lies.IntN(oneIn) == 0 {
 			f = crashfs.Fault{Effect: crashfs.None}
 		}
 		return f
-	}
+	})
 	l.stopAt(0)
 	script := "o"
 	for range steps {

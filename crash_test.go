@@ -8,10 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +28,7 @@ type life struct {
 	disk  *crashfs.Disk
 	saved *savedIndexes
 	opts  Options
+	last  int                                   // operation at which the process ends; 0: none
 	fault func(*life, crashfs.Op) crashfs.Fault // of a bad disk; nil: none
 	s     *Store                                // nil until it is open
 
@@ -37,8 +36,9 @@ type life struct {
 	must int    // so many of them must be there
 	safe int    // so many of them must still be after a power cut
 
-	open atomic.Pointer[Store] // s for those who look while it is opened or closed
-	seen Seq                   // what readers could see when the process ended; set once, before that
+	open    atomic.Pointer[Store] // s for those who look while it is opened or closed
+	seen    Seq                   // what readers could see when the process ended; set once, before that
+	indexed Seq                   // and how far the index was said to be durable
 }
 
 // A made is a commit that was asked for.
@@ -81,12 +81,27 @@ func (l *life) openStore() error {
 
 // stopAt ends the process at the n-th operation from now, and notes what could be seen then. Faults go on until that.
 func (l *life) stopAt(n int) {
-	last := len(l.disk.Ops()) + n
+	l.last = 0
+	if n > 0 {
+		l.last = len(l.disk.Ops()) + n
+	}
+	l.inject()
+}
+
+// setFault makes operations fail from now on.
+func (l *life) setFault(fault func(*life, crashfs.Op) crashfs.Fault) {
+	l.fault = fault
+	l.inject()
+}
+
+// inject tells the disk, whose operations may come from several goroutines.
+func (l *life) inject() {
+	last, fault := l.last, l.fault
 	l.disk.Inject(func(op crashfs.Op) (f crashfs.Fault) {
-		if op.N == last && n > 0 {
+		if op.N == last && last > 0 {
 			l.stop()
-		} else if l.fault != nil {
-			f = l.fault(l, op)
+		} else if fault != nil {
+			f = fault(l, op)
 		}
 		return f
 	})
@@ -95,9 +110,23 @@ func (l *life) stopAt(n int) {
 // stop ends the process.
 func (l *life) stop() {
 	if s := l.open.Load(); s != nil {
-		l.seen = s.Visible()
+		l.seen, l.indexed = s.Visible(), s.index.Position().Seq
 	}
 	l.disk.Stop()
+}
+
+// checkIndexed checks, after the end of the process, that what was said to be in the index file has been there.
+func (l *life) checkIndexed() error {
+	files := l.saved.clone().files
+	for i := len(files) - 1; l.indexed > 0; i-- {
+		if i < 0 {
+			return violated("the index was said to be durable up to event %d, and no file of it ever was", l.indexed)
+		}
+		if indexedIn(files[i], l.open.Load().store) >= l.indexed {
+			return nil
+		}
+	}
+	return nil
 }
 
 // end ends the process if it has not ended, and the goroutines of the store.
@@ -329,7 +358,7 @@ func checkEvent(heads map[event.Stream]head, e *Event, p *Proposal, seq Seq) err
 	if e.Clock != h.clock+1 || e.Prev != h.hash {
 		return violated("event %d has clock %d and previous hash %v behind clock %d and hash %v", seq, e.Clock, e.Prev, h.clock, h.hash)
 	}
-	heads[e.Stream()] = head{seq, e.Clock, e.Hash}
+	heads[e.Stream()] = head{seq, e.Clock, e.Hash, nil}
 	return nil
 }
 
@@ -381,15 +410,16 @@ func everywhere(at func(n int) (done bool, err error)) error {
 // at runs the workload up to operation n and crashes. It reports whether there was no such operation.
 func (w *sweep) at(n int) (done bool, err error) {
 	l := newLife(w.opts)
-	l.fault = w.fault
+	l.setFault(w.fault)
 	l.stopAt(n)
 	err = l.do(workload)
 	done = !l.disk.Stopped()
 	l.end()
 	if err != nil {
-		if err := l.unexpected("workload", err); isViolation(err) {
-			return done, fmt.Errorf("operation %d: %w\n%s", n, err, l.disk.Trace())
-		}
+		err = l.unexpected("workload", err)
+	}
+	if err := errors.Join(err, l.checkIndexed()); isViolation(err) {
+		return done, fmt.Errorf("operation %d: %w\n%s", n, err, l.disk.Trace())
 	}
 	w.points.Add(1)
 	cuts := []crashfs.Cut{crashfs.Killed(), crashfs.Dropped()}
@@ -469,7 +499,7 @@ func (w *sweep) recoveries2(first *life, cut crashfs.Cut, seed uint64) error {
 		err := l.recover()
 		done := !l.disk.Stopped()
 		l.end()
-		if isViolation(err) {
+		if err := errors.Join(err, l.checkIndexed()); isViolation(err) {
 			return fmt.Errorf("%s: %w\nrecovery:\n%s", what, err, l.disk.Trace())
 		}
 		if done {
@@ -500,29 +530,16 @@ func isViolation(err error) bool {
 	return errors.As(err, &v)
 }
 
-// crashSeeds returns how many torn power cuts to try at each operation: BATPAK_CRASH_SEEDS, or few.
-func crashSeeds(t testing.TB, few int) (seeds int, large bool) {
-	v := os.Getenv("BATPAK_CRASH_SEEDS")
-	if v == "" {
-		return few, false
-	}
-	seeds, err := strconv.Atoi(v)
-	if err != nil || seeds < 1 {
-		t.Fatalf("BATPAK_CRASH_SEEDS is %q", v)
-	}
-	return seeds, true
-}
-
 // TestCrashAnywhere ends the process at every operation of the workload, kills it only or cuts the power, recovers and goes
-// on; and then cuts the power again, there and at every operation of some of the recoveries. What is left is a prefix of
+// on; and then cuts the power again, there and at every operation of one recovery in five; with BATPAK_LONG=1 of one after
+// each crash point, in each of three ways. What is left is a prefix of
 // the commits with all that were acknowledged or seen, and it is whole.
 func TestCrashAnywhere(t *testing.T) {
 	for _, d := range []Durability{Durable, Written} {
 		t.Run(d.String(), func(t *testing.T) {
-			seeds, large := crashSeeds(t, 3)
-			w := sweep{opts: crashOptions(d), seeds: seeds, nested: 5}
-			if large {
-				w.nested = 1
+			w := sweep{opts: crashOptions(d), seeds: 3, nested: 5}
+			if longTests() {
+				w.seeds, w.nested = 6, 1
 			}
 			err := w.run()
 			if err != nil {
@@ -589,12 +606,12 @@ func TestSyncFailure(t *testing.T) {
 			for n := int64(1); ; n++ {
 				var syncs atomic.Int64
 				l := newLife(crashOptions(Durable))
-				l.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+				l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 					if op.Verb == crashfs.Sync && strings.HasPrefix(op.Name, "log/") && syncs.Add(1) == n {
 						f = crashfs.Fault{Effect: effect, Err: syscall.EIO}
 					}
 					return f
-				}
+				})
 				if err := l.failing(syscall.EIO); err != nil {
 					t.Fatalf("sync %d: %v\n%s", n, err, l.disk.Trace())
 				}
@@ -604,7 +621,7 @@ func TestSyncFailure(t *testing.T) {
 					}
 					return
 				}
-				l.fault = nil
+				l.setFault(nil)
 				if err := l.recoverAll(uint64(n)); err != nil {
 					t.Fatalf("sync %d: %v\n%s", n, err, l.disk.Trace())
 				}
@@ -703,17 +720,17 @@ func TestSyncFailureBeforeReopen(t *testing.T) {
 	if err := l.do("o d wd"); err != nil {
 		t.Fatal(err)
 	}
-	l.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+	l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 		if op.Verb == crashfs.Sync {
 			f = crashfs.Fault{Effect: crashfs.Lost, Err: syscall.EIO}
 		}
 		return f
-	}
+	})
 	if err := l.do("d"); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
 	l.end()
-	l.fault = nil
+	l.setFault(nil)
 	again := l.crash(crashfs.Killed())
 	if err := errors.Join(again.openStore(), again.checkOpened()); err != nil {
 		t.Fatal(err)
@@ -753,7 +770,7 @@ func TestSyncFailureToldToOne(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	l.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+	l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 		switch {
 		case op.Verb != crashfs.Sync || len(l.made) == 0:
 		case byFiller() && !filling.Load():
@@ -769,7 +786,7 @@ func TestSyncFailureToldToOne(t *testing.T) {
 			}
 		}
 		return f
-	}
+	})
 	l.stopAt(0)
 	err := l.do("o d")
 	for err == nil && !synced.Load() {
@@ -781,7 +798,7 @@ func TestSyncFailureToldToOne(t *testing.T) {
 	if !filling.Load() {
 		t.Fatal("no zeros were synced")
 	}
-	l.fault = nil
+	l.setFault(nil)
 	if err := l.crash(crashfs.Dropped()).reopen(); err != nil {
 		t.Errorf("a failed sync was told to the filler only: %v\n%s", err, l.disk.Trace())
 	}
@@ -796,12 +813,12 @@ func TestWriteFailure(t *testing.T) {
 				for n := int64(1); ; n++ {
 					var writes atomic.Int64
 					l := newLife(crashOptions(Durable))
-					l.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+					l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 						if op.Verb == crashfs.Write && writes.Add(1) == n {
 							f = crashfs.Fault{Effect: crashfs.Some, Part: int64(part * float64(op.Length)), Err: cause}
 						}
 						return f
-					}
+					})
 					if err := l.failing(cause); err != nil {
 						t.Fatalf("write %d: %v\n%s", n, err, l.disk.Trace())
 					}
@@ -811,7 +828,7 @@ func TestWriteFailure(t *testing.T) {
 						}
 						return
 					}
-					l.fault = nil
+					l.setFault(nil)
 					if err := l.recoverAll(uint64(n)); err != nil {
 						t.Fatalf("write %d: %v\n%s", n, err, l.disk.Trace())
 					}
@@ -889,7 +906,10 @@ func TestCrashFollowers(t *testing.T) {
 // TestCrashConcurrent appends from many goroutines up to a power cut. All that was acknowledged is there, and each batch is
 // whole.
 func TestCrashConcurrent(t *testing.T) {
-	seeds, _ := crashSeeds(t, 1)
+	seeds := 1
+	if longTests() {
+		seeds = 6
+	}
 	acked := 0
 	for n := 20; n < 150; n++ {
 		opts := crashOptions(Durable)
@@ -972,23 +992,26 @@ func TestDurableCommitLost(t *testing.T) {
 	all := map[string]damage{"cut off": cutOff, "zeroed": zeroed, "flipped": flipped, "a sector zeroed": sector}
 	for _, c := range []struct {
 		witness string
+		class   Durability // of the store
 		script  string
 		keep    []string // besides the segment
 		back    int      // how many commits follow
 		damages map[string]damage
 		refused bool
 	}{
-		{"none", "o ddd", nil, 0, all, false},
-		{"LOCK", "o ddd", []string{lockFile}, 0, all, true},
-		{"LOCK of a closed store", "o ddd c", []string{lockFile}, 0, all, true},
-		{"index", "o ddd f", []string{indexFile}, 0, all, true},
-		{"index behind", "o dd f d", []string{indexFile}, 0, all, false},
-		{"durable field", "o ddd w", nil, 1, map[string]damage{"zeroed": zeroed, "flipped": flipped, "a sector zeroed": sector}, true},
-		{"durable field of the next but one", "o ddd ww", nil, 2, map[string]damage{"zeroed": zeroed, "flipped": flipped, "a sector zeroed": sector}, true},
+		{"none", Durable, "o ddd", nil, 0, all, false},
+		{"LOCK", Durable, "o ddd", []string{lockFile}, 0, all, true},
+		{"LOCK of a store with Written visibility", Written, "o ddd", []string{lockFile}, 0, all, true},
+		{"LOCK after a Sync", Written, "o www s", []string{lockFile}, 0, all, true},
+		{"LOCK of a closed store", Durable, "o ddd c", []string{lockFile}, 0, all, true},
+		{"index", Durable, "o ddd f", []string{indexFile}, 0, all, true},
+		{"index behind", Durable, "o dd f d", []string{indexFile}, 0, all, false},
+		{"durable field", Durable, "o ddd w", nil, 1, map[string]damage{"zeroed": zeroed, "flipped": flipped, "a sector zeroed": sector}, true},
+		{"durable field of the next but one", Durable, "o ddd ww", nil, 2, map[string]damage{"zeroed": zeroed, "flipped": flipped, "a sector zeroed": sector}, true},
 	} {
 		for name, damage := range c.damages {
 			t.Run(c.witness+"/"+name, func(t *testing.T) {
-				l := newLife(crashOptions(Durable))
+				l := newLife(crashOptions(c.class))
 				if err := l.do(c.script); err != nil {
 					t.Fatal(err)
 				}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/batpak/batpak/index"
 	"github.com/batpak/batpak/internal/crashfs"
 	"github.com/batpak/batpak/internal/vfs"
 	"github.com/batpak/batpak/kv"
@@ -77,6 +78,20 @@ func (d *diskDB) Update(fn func(kv.Tx) error) error {
 		}
 		return d.failed
 	})
+}
+
+// indexedIn returns how far the index file of a store goes; 0 if it is of no use.
+func indexedIn(b []byte, store StoreID) Seq {
+	db := kv.NewMemory()
+	defer db.Close()
+	if db.Update(func(tx kv.Tx) error { return loadIndexImage(tx, b) }) != nil {
+		return 0
+	}
+	x, err := index.Open(db, store)
+	if err != nil {
+		return 0
+	}
+	return x.Position().Seq
 }
 
 // A bucketNoter notes which buckets there are.

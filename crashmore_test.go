@@ -56,7 +56,7 @@ func TestFaultAnywhere(t *testing.T) {
 			err := everywhere(func(n int) (bool, error) {
 				for i, effect := range faultEffects {
 					l := newLife(crashOptions(d))
-					l.fault = failAt(n, effect)
+					l.setFault(failAt(n, effect))
 					err := l.failing(syscall.EIO)
 					ops := l.disk.Ops()
 					if len(ops) < n {
@@ -69,7 +69,7 @@ func TestFaultAnywhere(t *testing.T) {
 					if s := l.open.Load(); s != nil && s.log.Err() == nil {
 						harmless.Add(1)
 					}
-					l.fault = nil
+					l.setFault(nil)
 					for j, cut := range someCuts(n + i) {
 						if err == nil {
 							err = w.recovered(l, cut, uint64(1000*n+10*i+j))
@@ -114,7 +114,7 @@ func TestFaultInRecovery(t *testing.T) {
 				seed := uint64(1000*n + k)
 				again, what := w.after(l, []crashfs.Cut{crashfs.Killed(), crashfs.Dropped(), crashfs.Torn(seed)}[i%3], seed)
 				offset := len(again.disk.Ops())
-				again.fault = failAt(offset+k, effect)
+				again.setFault(failAt(offset+k, effect))
 				err := again.failingOpen()
 				ops := again.disk.Ops()[offset:]
 				if len(ops) < k {
@@ -131,7 +131,7 @@ func TestFaultInRecovery(t *testing.T) {
 						removed.Add(1)
 					}
 				}
-				again.fault = nil
+				again.setFault(nil)
 				if err == nil {
 					err = w.recovered(again, someCuts(n + k + j)[0], seed)
 				}
@@ -172,7 +172,7 @@ func TestSyncFailureExact(t *testing.T) {
 		for n := int64(1); ; n++ {
 			var syncs atomic.Int64
 			l := newLife(crashOptions(Durable))
-			l.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+			l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 				switch {
 				case op.Verb != crashfs.Sync || !strings.HasPrefix(op.Name, "log/"):
 				case byFiller():
@@ -181,7 +181,7 @@ func TestSyncFailureExact(t *testing.T) {
 					f = crashfs.Fault{Effect: effect, Err: syscall.EIO}
 				}
 				return f
-			}
+			})
 			if err := l.failing(syscall.EIO); err != nil {
 				t.Fatalf("sync %d: %v\n%s", n, err, l.disk.Trace())
 			}
@@ -195,7 +195,7 @@ func TestSyncFailureExact(t *testing.T) {
 			if s := l.open.Load(); s != nil {
 				durable = s.Frontier().Durable
 			}
-			l.fault = nil
+			l.setFault(nil)
 			again := l.crash(crashfs.Dropped())
 			if err := again.openStore(); err != nil {
 				t.Fatalf("sync %d, effect %d: %v\n%s", n, effect, err, l.disk.Trace())
@@ -295,7 +295,7 @@ func TestCutIsSynced(t *testing.T) {
 		t.Fatal(err)
 	}
 	torn.must = 1 // of the others the process that ended said only that they are written, and the power was cut
-	torn.fault = func(_ *life, op crashfs.Op) (f crashfs.Fault) {
+	torn.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 		if byFiller() {
 			f = crashfs.Fault{Effect: crashfs.None, Err: syscall.ENOSPC} // its sync would make the cut durable too
 			if op.Verb == crashfs.Sync {
@@ -303,7 +303,7 @@ func TestCutIsSynced(t *testing.T) {
 			}
 		}
 		return f
-	}
+	})
 	torn.stopAt(0)
 	if err := errors.Join(torn.openStore(), torn.checkOpened()); err != nil || torn.s.opened.TornAt != int64(p[2].offset) {
 		t.Fatalf("opened %+v, %v", torn.s.opened, err)
@@ -312,7 +312,7 @@ func TestCutIsSynced(t *testing.T) {
 		t.Fatal(err)
 	}
 	torn.end()
-	torn.fault = nil
+	torn.setFault(nil)
 	for seed := range uint64(300) {
 		if err := torn.crash(crashfs.Torn(seed)).reopen(); err != nil {
 			t.Fatalf("torn %d: %v\n%s", seed, err, torn.disk.Trace())

@@ -19,7 +19,7 @@ type Diagnosis struct {
 	Store    StoreID `json:"store"`
 	Identity string  `json:"identity"` // what is wrong with the file STORE; "" for nothing
 	Log      Report  `json:"log"`      // what [VerifyDir] finds
-	Index    string  `json:"index"`    // why index.bolt cannot be used, or is missing; "" if it can
+	Index    string  `json:"index"`    // why index.bolt cannot be used, was not looked at or is missing; "" if it can be used
 	Indexed  Seq     `json:"indexed"`  // up to where it goes
 	Refused  string  `json:"refused"`  // why [Open] refuses the store; "" if it opens
 	Torn     int64   `json:"torn"`     // bytes at the end of the log, never acknowledged as durable, that Open cuts off
@@ -46,9 +46,9 @@ type Plan struct {
 // Empty reports whether there is nothing to do.
 func (p *Plan) Empty() bool { return !p.Identity && !p.Index && !p.Cut }
 
-// Diagnose finds out what is wrong with the store in dir, and what Repair would do about it. It takes no lock and changes
-// nothing; of a store that another process writes to, the end of the log may look torn and the index in use. It reads the
-// whole log at least once.
+// Diagnose finds out what is wrong with the store in dir, and what Repair would do about it. It changes nothing. Of a store
+// that another process writes to it does not look at the index, and the end of the log may look torn or damaged; while it
+// looks at the index no process can open the store for writing. It reads the whole log at least once.
 func Diagnose(ctx context.Context, dir string, opts *VerifyOptions) (*Diagnosis, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -79,7 +79,10 @@ func (d *doctor) diagnose(ctx context.Context, opts *VerifyOptions) (*Diagnosis,
 		return nil, err
 	}
 	defer segments.Close()
-	d.found.Store, d.witness = d.id.store, d.watermark()
+	d.found.Store = d.id.store
+	if d.witness, err = lockWitness(d.fs, d.id.store); err != nil {
+		return nil, err
+	}
 	if d.found.Log, err = verify(ctx, opts, &verifier{store: d.id.store, segments: segments, witness: d.witness}); err != nil {
 		return nil, err
 	}
@@ -90,9 +93,12 @@ func (d *doctor) diagnose(ctx context.Context, opts *VerifyOptions) (*Diagnosis,
 	return &d.found, d.examine(anchor)
 }
 
-// identify reads STORE, or takes the id from the segments if that is damaged.
+// identify reads STORE, or takes the id from the segments if that is damaged or belongs to another store.
 func (d *doctor) identify() (err error) {
 	d.id, _, err = loadIdentity(d.fs, false, 0)
+	if err == nil {
+		err = d.checkIdentity()
+	}
 	if !errors.Is(err, ErrCorrupt) {
 		return err
 	}
@@ -102,6 +108,18 @@ func (d *doctor) identify() (err error) {
 	}
 	d.id.created, err = d.firstTime()
 	return err
+}
+
+// checkIdentity holds the id in STORE against the segments, if these agree on one.
+func (d *doctor) checkIdentity() error {
+	id, err := log.Identify(d.fs)
+	switch {
+	case errors.Is(err, ErrCorrupt) || err == nil && id == d.id.store:
+		return nil
+	case err != nil:
+		return err
+	}
+	return &event.CorruptError{File: identityFile, Check: "store id", Expected: id.String() + " as in all segments", Found: d.id.store.String()}
 }
 
 // firstTime returns the time of the first event, or 0 if it cannot be read.
@@ -121,19 +139,6 @@ func (d *doctor) firstTime() (t event.Timestamp, err error) {
 	return t, err
 }
 
-// watermark returns up to where LOCK says that the log was durable.
-func (d *doctor) watermark() event.Seq {
-	lock, err := d.fs.OpenRead(lockFile)
-	if err != nil {
-		return 0 // without the file there is no witness
-	}
-	defer lock.Close()
-	if seq, ok := readWatermark(lock, d.id.store); ok && seq != noBound {
-		return seq
-	}
-	return 0
-}
-
 // index looks at the index. It sets position, the zero one if the index is of no use. anchor is why the log is not the one
 // that a good index was made from.
 func (d *doctor) index() (anchor, err error) {
@@ -142,7 +147,7 @@ func (d *doctor) index() (anchor, err error) {
 		d.found.Index = "there is no " + indexFile
 		return nil, nil
 	}
-	if errors.Is(err, kv.ErrDamaged) {
+	if errors.Is(err, kv.ErrDamaged) || errors.Is(err, kv.ErrLocked) {
 		d.found.Index = err.Error()
 		return nil, nil
 	}

@@ -62,7 +62,7 @@ func (w *logWriter) append(t testing.TB, entity string, change func(*Event)) {
 	e.Correlation = e.ID
 	header := event.AppendHeader(nil, &e.Header)
 	hash := chain.Event(header)
-	w.heads[e.Stream()] = head{e.Seq, e.Clock, hash}
+	w.heads[e.Stream()] = head{e.Seq, e.Clock, hash, nil}
 	c := log.Commit{First: e.Seq, Count: 1, Records: log.AppendRecord(nil, header, e.Payload)}
 	c.Link = chain.Link(w.end.Link, c.First, c.Durable, hash[:])
 	var err error

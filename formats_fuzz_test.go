@@ -72,14 +72,16 @@ func checkIdentity(t *testing.T, b []byte) {
 // named in one line that a terminal can show.
 func FuzzLock(f *testing.F) {
 	holder := append([]byte("4711 host\n"), make([]byte, holderBytes-10)...)
-	f.Add(append(bytes.Clone(holder), encodeWatermark(patientStore, 7)...), uint64(8), false)
-	f.Add(append(bytes.Clone(holder), encodeWatermark(patientStore, noBound)...), uint64(1<<64-1), true)
-	f.Add(append(bytes.Clone(holder), "\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...), uint64(0), false)
-	f.Add([]byte("4711"), uint64(0), false)
-	f.Add([]byte("1 \x1b[2J\xff\n2"), uint64(0), true)
-	f.Fuzz(func(t *testing.T, b []byte, watermark uint64, put bool) {
-		if put { // a whole one, wherever the file ends
-			b = append(append(b, make([]byte, holderBytes)...)[:holderBytes], encodeWatermark(patientStore, Seq(watermark))...)
+	f.Add(append(bytes.Clone(holder), watermarks{7, 7}.encode(patientStore)...), uint64(8), uint64(8), false)
+	f.Add(append(bytes.Clone(holder), watermarks{noBound, 7}.encode(patientStore)...), uint64(1<<64-1), uint64(0), true)
+	f.Add(append(bytes.Clone(holder), "\x07\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...), uint64(0), uint64(0), false)
+	f.Add([]byte("4711"), uint64(0), uint64(0), false)
+	f.Add([]byte("1 \x1b[2J\xff\n2"), uint64(0), uint64(0), true)
+	f.Add([]byte("\xe6 \x96\x9a"), uint64(0), uint64(0), false) // a character across the space
+	f.Fuzz(func(t *testing.T, b []byte, visible, durable uint64, put bool) {
+		want := watermarks{Seq(visible), Seq(durable)}
+		if put { // whole ones, wherever the file ends
+			b = append(append(b, make([]byte, holderBytes)...)[:holderBytes], want.encode(patientStore)...)
 		}
 		d := crashfs.New()
 		if err := d.Put(lockFile, b); err != nil {
@@ -90,14 +92,11 @@ func FuzzLock(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer file.Close()
-		seq, ok := readWatermark(file, patientStore)
+		got, ok, err := readWatermarks(file, patientStore)
 		rest := b[min(holderBytes, len(b)):]
-		whole := false
-		if len(rest) >= watermarkBytes {
-			whole = bytes.Equal(rest[:watermarkBytes], encodeWatermark(patientStore, Seq(binary.LittleEndian.Uint64(rest))))
-		}
-		if ok != whole || put && (!ok || seq != Seq(watermark)) || !ok && seq != 0 {
-			t.Errorf("%x: watermark %d, %v", b, seq, ok)
+		whole := len(rest) >= watermarkBytes && crc32.Checksum(append(patientStore[:], rest[:16]...), castagnoli) == binary.LittleEndian.Uint32(rest[16:])
+		if err != nil || ok != whole || put && (!ok || got != want) || !ok && got != (watermarks{}) {
+			t.Errorf("%x: watermarks %+v, %v, %v", b, got, ok, err)
 		}
 		checkHolder(t, d, file)
 	})

@@ -12,6 +12,7 @@ type head struct {
 	seq   event.Seq
 	clock event.Clock
 	hash  event.Hash
+	tail  *index.Head // where it is in the index's tail, if that is known
 }
 
 // maxHeads bounds each of the two generations of the cache.
@@ -34,12 +35,14 @@ func (h *heads) get(s event.Stream) *head {
 	return v
 }
 
-func (h *heads) put(s event.Stream, v head) {
-	if known := h.get(s); known != nil {
-		*known = v
-	} else {
-		h.add(s, &v)
+// place returns where the head of a stream is kept, which the caller is to fill in.
+func (h *heads) place(s event.Stream) *head {
+	v := h.get(s)
+	if v == nil {
+		v = new(head)
+		h.add(s, v)
 	}
+	return v
 }
 
 func (h *heads) add(s event.Stream, v *head) {
@@ -74,7 +77,7 @@ func (s *Store) head(stream event.Stream) (*head, error) {
 	if h.Stream() != stream {
 		return nil, fmt.Errorf("head of stream %s/%d: event %d belongs to %s/%d: %w", stream.Entity, stream.Lane, seq, h.Entity, h.Lane, ErrCorrupt)
 	}
-	v := &head{seq, h.Clock, hash}
+	v := &head{seq, h.Clock, hash, nil}
 	s.heads.add(stream, v)
 	return v, nil
 }

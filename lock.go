@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"unicode"
@@ -17,19 +18,21 @@ import (
 // The file LOCK is locked by the process that writes. It also tells readers in other processes what they may see.
 //
 //	offset  0  the holder, "pid host\n", then zeros up to 256
-//	      256  u64  visible watermark: no reader may show an event above
-//	      264  u32  CRC-32C of the store id and the watermark
+//	      256  u64  visible watermark: no reader may show an event above. noBound: readers take whatever is whole
+//	      264  u64  durable watermark: a log that ends before it has lost events
+//	      272  u32  CRC-32C of the store id and the watermarks
 //
-// The watermark is written after every sync, without a sync of its own: after a power cut it is some older one, and after
-// the end of the process the newest. It never runs ahead of what is durable in a store with Durable visibility, which
-// makes it a witness too: a log that ends before it has lost events. A store with Written visibility writes noBound while it
-// is open: readers take whatever is whole, and nothing is witnessed.
+// The watermarks are written after every sync, before those who wait for it return, without a sync of their own: after a
+// power cut they are some older ones, and after the end of the process the newest.
 const (
 	lockFile       = "LOCK"
 	holderBytes    = 256
-	watermarkBytes = 12
-	noBound        = event.Seq(1<<64 - 1)
+	watermarkBytes = 8 + 8 + 4
+	noBound        = event.Seq(1<<64 - 1) // in a store with Written visibility, while it is open
 )
+
+// watermarks are those in LOCK.
+type watermarks struct{ visible, durable event.Seq }
 
 // A LockedError says that another process writes to the store, and which. It matches [ErrLocked].
 type LockedError struct {
@@ -99,35 +102,44 @@ func readHolder(file vfs.File) string {
 	return fmt.Sprintf("pid %s on %s", pid, host)
 }
 
-// encodeWatermark returns the bytes at holderBytes.
-func encodeWatermark(store event.StoreID, seq event.Seq) []byte {
-	b := binary.LittleEndian.AppendUint64(store[:len(store):len(store)], uint64(seq))
+// encode returns the bytes at holderBytes.
+func (w watermarks) encode(store event.StoreID) []byte {
+	b := binary.LittleEndian.AppendUint64(store[:len(store):len(store)], uint64(w.visible))
+	b = binary.LittleEndian.AppendUint64(b, uint64(w.durable))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	return b[len(store):]
 }
 
-// readWatermark is loadWatermark for those to whom a file that cannot be read is as good as none.
-func readWatermark(file vfs.File, store event.StoreID) (event.Seq, bool) {
-	seq, ok, _ := loadWatermark(file, store)
-	return seq, ok
-}
-
-// loadWatermark returns the visible watermark and whether there is one. It reads again a few times where the checksum is
-// wrong, because the writer may be writing it. The error is one of reading.
-func loadWatermark(file vfs.File, store event.StoreID) (seq event.Seq, ok bool, err error) {
+// readWatermarks returns what LOCK says, and whether it says anything. It reads again a few times where the checksum is
+// wrong, because the writer may be writing. The error is one of reading.
+func readWatermarks(file vfs.File, store event.StoreID) (w watermarks, ok bool, err error) {
 	var b [watermarkBytes]byte
 	for range 10 {
 		n, err := file.ReadAt(b[:], holderBytes)
 		if n < len(b) && !errors.Is(err, io.EOF) {
-			return 0, false, err
+			return watermarks{}, false, err
 		}
 		if n < len(b) {
-			return 0, false, nil
+			return watermarks{}, false, nil
 		}
-		seq := event.Seq(binary.LittleEndian.Uint64(b[:]))
-		if string(encodeWatermark(store, seq)) == string(b[:]) {
-			return seq, true, nil
+		w := watermarks{event.Seq(binary.LittleEndian.Uint64(b[:])), event.Seq(binary.LittleEndian.Uint64(b[8:]))}
+		if string(w.encode(store)) == string(b[:]) {
+			return w, true, nil
 		}
 	}
-	return 0, false, nil
+	return watermarks{}, false, nil
+}
+
+// lockWitness returns up to where LOCK says that the log was durable, 0 if it is missing or says nothing.
+func lockWitness(f vfs.FS, store event.StoreID) (event.Seq, error) {
+	file, err := f.OpenRead(lockFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	w, _, err := readWatermarks(file, store)
+	return w.durable, err
 }

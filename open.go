@@ -111,7 +111,7 @@ func (s *Store) open(dir string) (err error) {
 	if err := s.openLog(); err != nil {
 		return err
 	}
-	if err := s.announce(); err != nil {
+	if err := s.announce(s.bound(s.end.Seq), s.end.Seq); err != nil {
 		return err
 	}
 	s.keeper.start(s)
@@ -211,15 +211,11 @@ func (s *Store) quarantine() error {
 // openLog recovers the log and brings the index up to date with it. What the index or the lock file knows to be durable must
 // be in the log as they know it; an index that is itself damaged goes.
 func (s *Store) openLog() error {
-	p := s.index.Position()
-	witness := p.Seq
-	seq, ok, err := loadWatermark(s.lock, s.store)
+	w, _, err := readWatermarks(s.lock, s.store)
 	if err != nil {
 		return err
 	}
-	if ok && seq != noBound {
-		witness = max(witness, seq)
-	}
+	witness := max(s.index.Position().Seq, w.durable)
 	err = checkAnchor(s.fs, s.store, s.index)
 	if err == nil {
 		err = s.replayLog(witness)
@@ -292,32 +288,44 @@ func (s *Store) progress() {
 		return // still opening
 	}
 	accepted := event.Seq(s.appended.Load())
+	durable := min(s.log.Durable(), accepted)
+	visible := durable
 	if s.opts.Durability == Written {
-		s.raiseVisible(min(s.log.Written(), accepted))
+		visible = min(s.log.Written(), accepted)
+	}
+	if uint64(durable) > s.announced.Load() {
+		s.announceDurable(durable)
+	}
+	s.raiseVisible(visible)
+}
+
+// announceDurable says in LOCK that events up to durable are, unless another goroutine has said so of more.
+func (s *Store) announceDurable(durable event.Seq) {
+	s.announceMu.Lock()
+	defer s.announceMu.Unlock()
+	if uint64(durable) <= s.announced.Load() {
 		return
 	}
-	s.publishMu.Lock()
-	defer s.publishMu.Unlock()
-	to := min(s.log.Durable(), accepted)
-	if to > s.Visible() {
-		if err := s.publishWatermark(to); err != nil {
-			s.opts.Logger.Warn("lock file: readers in other processes fall behind", "error", err)
-		}
+	if err := s.announce(s.bound(durable), durable); err != nil {
+		s.opts.Logger.Warn("lock file: readers in other processes fall behind", "error", err)
 	}
-	s.raiseVisible(to)
 }
 
-// announce tells readers in other processes what they may see.
-func (s *Store) announce() error {
+// bound returns up to where readers in other processes may read if events up to durable are.
+func (s *Store) bound(durable event.Seq) event.Seq {
 	if s.opts.Durability == Written {
-		return s.publishWatermark(noBound)
+		return noBound
 	}
-	return s.publishWatermark(s.end.Seq)
+	return durable
 }
 
-func (s *Store) publishWatermark(seq event.Seq) error {
-	_, err := s.lock.WriteAt(encodeWatermark(s.store, seq), holderBytes)
-	return err
+// announce writes the watermarks into LOCK.
+func (s *Store) announce(visible, durable event.Seq) error {
+	if _, err := s.lock.WriteAt(watermarks{visible, durable}.encode(s.store), holderBytes); err != nil {
+		return err
+	}
+	s.announced.Store(uint64(durable))
+	return nil
 }
 
 func logPosition(p index.Position) log.Position {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/batpak/batpak/chain"
-	"github.com/batpak/batpak/event"
 	"github.com/batpak/batpak/index"
 	"github.com/batpak/batpak/internal/vfs"
 	"github.com/batpak/batpak/kv"
@@ -95,13 +94,15 @@ func (r *Reader) Refresh() error {
 	if r.closed.Load() {
 		return ErrClosed
 	}
-	limit, ok := event.Seq(0), false
+	var w watermarks
+	ok := false
 	if r.lock != nil {
 		var err error
-		if limit, ok, err = loadWatermark(r.lock, r.store); err != nil {
+		if w, ok, err = readWatermarks(r.lock, r.store); err != nil {
 			return err
 		}
 	}
+	limit := w.visible
 	switch {
 	case !ok && r.bounded, ok && limit <= r.replay.at.Seq:
 		return nil // nothing that may be seen, as far as can be known

@@ -289,7 +289,8 @@ func (s *surgery) repair(b []byte) []byte {
 		binary.LittleEndian.PutUint32(b[12:], 0)
 		binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[:identityBytes], table))
 	case s.name == lockFile && len(b) >= holderBytes+watermarkBytes:
-		copy(b[holderBytes:], encodeWatermark(patientStore, Seq(binary.LittleEndian.Uint64(b[holderBytes:]))))
+		w := watermarks{Seq(binary.LittleEndian.Uint64(b[holderBytes:])), Seq(binary.LittleEndian.Uint64(b[holderBytes+8:]))}
+		copy(b[holderBytes:], w.encode(patientStore))
 	case s.name == indexFile && len(b) >= 4:
 		s.forged = s.forged || s.choice%2 == 1
 		b = repairIndex(b, s.choice%2 == 1)
@@ -426,18 +427,17 @@ func fits(b []byte, offset int) bool {
 	return binary.LittleEndian.Uint32(b[offset:]) == crc32.Checksum(zeroed, crc32.MakeTable(crc32.Castagnoli))
 }
 
-// lockWitness returns the watermark in LOCK, or 0.
+// lockWitness returns the durable watermark in LOCK, or 0.
 func (p *patient) lockWitness(f files, store StoreID) Seq {
 	b := f[lockFile]
-	if len(b) < 268 {
+	if len(b) < 276 {
 		return 0
 	}
-	seq := Seq(binary.LittleEndian.Uint64(b[256:]))
-	sum := crc32.Checksum(slices.Concat(store[:], b[256:264]), crc32.MakeTable(crc32.Castagnoli))
-	if binary.LittleEndian.Uint32(b[264:]) != sum || seq == 1<<64-1 {
+	sum := crc32.Checksum(slices.Concat(store[:], b[256:272]), crc32.MakeTable(crc32.Castagnoli))
+	if binary.LittleEndian.Uint32(b[272:]) != sum {
 		return 0
 	}
-	return seq
+	return Seq(binary.LittleEndian.Uint64(b[264:]))
 }
 
 // A reading follows the log from a position.
@@ -539,17 +539,11 @@ func (r *reading) mayEnd(witness Seq) bool {
 	if r.at.Seq < witness {
 		return false
 	}
-	torn := false // whether a sector before the first whole commit is unwritten
+	torn := false // whether a sector that ends before the first whole commit ends in zeros
 	start := int(r.at.Offset)
 	for i := range r.rest {
-		if at := start + i; i == 0 || at%512 == 0 {
-			end := min(len(r.rest), i+512-at%512)
-			for j := i; j < end; j++ { // a whole commit in this sector ends the part that counts
-				if first, n := wholeCommit(r.rest[j:]); n > 0 && first > r.at.Seq {
-					end = j
-				}
-			}
-			torn = torn || end > i && len(bytes.Trim(r.rest[i:end], "\x00")) == 0
+		if i > 0 && (start+i)%512 == 0 {
+			torn = torn || len(bytes.Trim(r.rest[max(0, i-64):i], "\x00")) == 0
 		}
 		first, n := wholeCommit(r.rest[i:])
 		if n == 0 || first <= r.at.Seq {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/batpak/batpak/event"
@@ -24,6 +25,7 @@ const (
 	removedDir     = "removed"
 	recordFile     = "record.cbor"
 	maxRecordBytes = 1 << 20
+	maxRemoved     = 1000 // parts in a record, of a few hundred bytes each
 	repairTime     = "20060102T150405.000000Z"
 	repairKey      = "batpak.repair/" // and the name of the directory: the idempotency key of the event
 )
@@ -41,6 +43,7 @@ type RepairRecord struct {
 	Identity bool          `cbor:"identity"` // STORE was written again
 	Index    bool          `cbor:"index"`    // index.bolt was set aside
 	Removed  []RemovedPart `cbor:"removed"`
+	More     int           `cbor:"more"` // so many parts more are in the directory of the copies, and not listed
 }
 
 // A RemovedPart is a range of bytes that a repair took out of the log and where the copy is.
@@ -105,6 +108,9 @@ func (r *repairer) run(ctx context.Context, opts *VerifyOptions) error {
 
 // locked does what must have the store for itself. pending says that earlier repairs may not have been recorded.
 func (r *repairer) locked(ctx context.Context, opts *VerifyOptions) (pending bool, err error) {
+	if err := r.identify(); err != nil { // before LOCK is made where there is no store
+		return false, err
+	}
 	lock, err := acquireLock(r.fs, r.dir)
 	if err != nil {
 		return false, err
@@ -191,7 +197,11 @@ func (r *repairer) save() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		record.Removed = append(record.Removed, removed)
+		if len(record.Removed) < maxRemoved {
+			record.Removed = append(record.Removed, removed)
+		} else {
+			record.More++
+		}
 	}
 	b, err := event.Marshal(record)
 	if err != nil {
@@ -268,7 +278,7 @@ func (r *repairer) records() (map[string][]byte, error) {
 		b, readErr := vfs.ReadFile(r.fs, path.Join(removedDir, name, recordFile), maxRecordBytes)
 		if readErr == nil {
 			records[name] = b
-		} else if !errors.Is(readErr, fs.ErrNotExist) {
+		} else if !errors.Is(readErr, fs.ErrNotExist) && !errors.Is(readErr, syscall.ENOTDIR) { // of which somebody else made name
 			return nil, readErr
 		}
 	}

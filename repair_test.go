@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/batpak/batpak/internal/crashfs"
 	"github.com/batpak/batpak/internal/vfs"
 	"github.com/batpak/batpak/kv"
+	"github.com/batpak/batpak/log"
 )
 
 // A damagedStore is a store that Open refuses, and what Repair must make of it.
@@ -84,6 +86,10 @@ var damagedStores = []damagedStore{
 	}},
 	{name: "STORE damaged", after: 13, id: true, harm: func(_ *testing.T, _ *victim, f files) { flip(f, "STORE", 20) }},
 	{name: "STORE missing", after: 13, id: true, harm: func(_ *testing.T, _ *victim, f files) { delete(f, "STORE") }},
+	{name: "STORE of another store", after: 13, id: true, harm: func(_ *testing.T, _ *victim, f files) {
+		id := identity{store: StoreID{1}, created: 1}
+		f["STORE"] = id.encode()
+	}},
 	{name: "STORE damaged and the newest commit cut off", after: 12, index: true, id: true, harm: func(_ *testing.T, _ *victim, f files) {
 		flip(f, "STORE", 3)
 		name, parts := lastOf(f)
@@ -256,6 +262,66 @@ func TestRepairLeavesTheOpenAlone(t *testing.T) {
 	}
 	if got := readFiles(t, dir); !bytes.Equal(got[name], f[name]) {
 		t.Error("the segment has changed")
+	}
+}
+
+// TestRepairOfManyParts repairs a log with more segments behind the damage than a record can list, beside a file that somebody
+// put between the copies: all are copied, and the event says how many.
+func TestRepairOfManyParts(t *testing.T) {
+	v := newVictim(t)
+	f := maps.Clone(v.files)
+	name, parts := lastOf(f)
+	flip(f, name, parts[len(parts)-1].offset+parts[len(parts)-1].length-1)
+	for i := range maxRemoved + 10 {
+		f[log.SegmentName(Seq(1000+i))] = []byte("no segment")
+	}
+	dir := filepath.Join(memoryDir(t), "store")
+	f.write(t, dir)
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, removedDir), 0o700), os.WriteFile(filepath.Join(dir, removedDir, "notes.txt"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	yes := func(*Diagnosis) bool { return true }
+	r, err := Repair(context.Background(), dir, yes, nil)
+	if err != nil || !r.Done || len(r.Recorded) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	s := openTest(t, dir, nil)
+	defer closeTest(t, s)
+	e, err := s.Get(r.Recorded[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := Decode[RepairRecord](e)
+	if err != nil || len(record.Removed) != maxRemoved || record.More != 11 {
+		t.Fatalf("%d parts and %d more, %v", len(record.Removed), record.More, err)
+	}
+	copies, err := os.ReadDir(filepath.Join(dir, r.Copies))
+	if err != nil || len(copies) < maxRemoved+11 {
+		t.Errorf("%d copies, %v", len(copies), err)
+	}
+}
+
+// TestRepairOfNoStore checks that Repair leaves nothing where there is no store.
+func TestRepairOfNoStore(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Repair(context.Background(), dir, func(*Diagnosis) bool { return true }, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an empty directory: %v", err)
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
+		t.Errorf("it has %d files now, %v", len(names), err)
+	}
+}
+
+// TestDiagnoseInUse diagnoses a store that is open for writing: of its index it says that it did not look, and that the log
+// is whole.
+func TestDiagnoseInUse(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir, nil)
+	defer closeTest(t, s)
+	mustCommit(t, s, raw("a", "first"))
+	d, err := Diagnose(context.Background(), dir, nil)
+	if err != nil || !d.OK() || d.Log.Events != 1 || !strings.Contains(d.Index, "open elsewhere") {
+		t.Errorf("%+v, %v", d, err)
 	}
 }
 

@@ -57,7 +57,7 @@ func (r *replay) commit(c *log.Commit) error {
 	}
 	for i := range r.entries {
 		e := r.entries[i]
-		r.index.Append(&e)
+		r.index.Append(&e, nil)
 	}
 	return r.fold()
 }

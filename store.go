@@ -41,7 +41,8 @@ type Store struct {
 	hashes   []byte          // scratch
 	header   []byte          // scratch
 
-	publishMu sync.Mutex // one at a time tells readers what is visible
+	announceMu sync.Mutex    // guards LOCK's watermarks
+	announced  atomic.Uint64 // the durable one of them
 
 	keeper keeper
 	kvMu   sync.Mutex // guards db, and a rebuild against another
@@ -65,7 +66,7 @@ func (s *Store) Close() error {
 	}
 	err = errors.Join(err, s.log.Close())
 	if err == nil {
-		err = s.publishWatermark(s.end.Seq)
+		err = s.announce(s.end.Seq, s.end.Seq)
 	}
 	s.kvMu.Lock() // a rebuild under way ends first
 	defer s.kvMu.Unlock()

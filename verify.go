@@ -99,11 +99,8 @@ func VerifyDir(ctx context.Context, dir string, opts *VerifyOptions) (Report, er
 	}
 	defer segments.Close()
 	v := &verifier{store: id.store, segments: segments}
-	if lock, err := f.OpenRead(lockFile); err == nil {
-		if seq, ok := readWatermark(lock, id.store); ok && seq != noBound {
-			v.witness = seq
-		}
-		lock.Close()
+	if v.witness, err = lockWitness(f, id.store); err != nil {
+		return Report{}, err
 	}
 	return verify(ctx, opts, v)
 }

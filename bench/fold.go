@@ -40,7 +40,7 @@ func foldWork(c *child) error {
 	for f.seq < batpak.Seq(c.Size) && time.Since(start) < c.Limit {
 		entries := f.entries(min(foldEvents, c.Size-int(f.seq)))
 		for i := range entries {
-			x.Append(&entries[i])
+			x.Append(&entries[i], nil)
 		}
 		before, begin := cpuTime(), time.Now()
 		if err := x.Fold(index.Position{Seq: f.seq}); err != nil {

@@ -222,7 +222,7 @@ func BenchmarkFold(b *testing.B) {
 				b.StopTimer()
 				entries := f.entries(foldEvents)
 				for i := range entries {
-					x.Append(&entries[i])
+					x.Append(&entries[i], nil)
 				}
 				b.StartTimer()
 				if err := x.Fold(index.Position{Seq: f.seq}); err != nil {

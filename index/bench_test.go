@@ -103,7 +103,7 @@ func build(b *testing.B, events, entities int, g merging) *Index {
 		}
 		start := time.Now()
 		for _, e := range batch {
-			x.Append(e)
+			x.Append(e, nil)
 		}
 		appending += time.Since(start)
 		start, cpu := time.Now(), cpuTime()

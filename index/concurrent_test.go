@@ -34,7 +34,7 @@ func TestConcurrent(t *testing.T) {
 			for count, _ := x.Tail(); count >= maxTail && !t.Failed(); count, _ = x.Tail() {
 				runtime.Gosched()
 			}
-			x.Append(e)
+			x.Append(e, nil)
 		}
 	})
 	wg.Go(func() {

@@ -31,7 +31,7 @@ func foldedDB(t *testing.T) (kv.DB, []pairKV) {
 	for range 8 {
 		s := seedTail(&m, 12)
 		for seq := s.first; seq <= s.last; seq++ {
-			x.Append(s.entry(seq))
+			x.Append(s.entry(seq), nil)
 		}
 		if err := x.Fold(Position{Seq: s.last, Time: s.entry(s.last).Header.Time, Offset: 7}); err != nil {
 			t.Fatal(err)

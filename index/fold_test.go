@@ -22,7 +22,7 @@ func openMemory(t testing.TB) *Index {
 func appendAll(x *Index, m *model, n int) {
 	s := seedTail(m, n)
 	for seq := s.first; seq <= s.last; seq++ {
-		x.Append(s.entry(seq))
+		x.Append(s.entry(seq), nil)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestMisuse(t *testing.T) {
 	x := openMemory(t)
 	appendAll(x, &m, 10)
 	for name, misuse := range map[string]func(){
-		"append again":      func() { x.Append(m.at(10)) },
+		"append again":      func() { x.Append(m.at(10), nil) },
 		"fold the unknown":  func() { x.Fold(Position{Seq: 11}) },
 		"fold what is past": func() { x.Fold(Position{Seq: 5}); x.Fold(Position{Seq: 4}) },
 	} {
@@ -197,7 +197,7 @@ func TestAdopt(t *testing.T) {
 	x, y := openMemory(t), openMemory(t)
 	appendAll(x, &m, 100)
 	for seq := event.Seq(1); seq <= 60; seq++ {
-		y.Append(m.at(seq))
+		y.Append(m.at(seq), nil)
 	}
 	old := x.folded.Load().db
 	if err := x.Fold(Position{Seq: 60}); err != nil {

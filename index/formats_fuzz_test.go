@@ -32,7 +32,7 @@ func foldedPairs(t testing.TB) (all []pairKV) {
 	for range 8 {
 		s := seedTail(&m, 12)
 		for seq := s.first; seq <= s.last; seq++ {
-			x.Append(s.entry(seq))
+			x.Append(s.entry(seq), nil)
 		}
 		if err := x.Fold(Position{Seq: s.last, Time: s.entry(s.last).Header.Time, Offset: 7}); err != nil {
 			t.Fatal(err)
@@ -138,7 +138,7 @@ func foldMore(t *testing.T, db kv.DB) {
 		for i := range event.Seq(3) {
 			h := event.Header{Seq: last + i + 1, Entity: "a:b", Scope: "s", Kind: 0x1000, Clock: 1, Time: 1 << 40}
 			h.ID = event.NewID(h.Time, h.Seq, 1)
-			x.Append(&Entry{Header: h, Length: 1})
+			x.Append(&Entry{Header: h, Length: 1}, nil)
 		}
 		if err := x.Fold(Position{Seq: last + 3}); err != nil {
 			wantDamaged(t, err)

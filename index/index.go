@@ -51,8 +51,9 @@ func (x *Index) Last() event.Seq {
 }
 
 // Append adds the next event to the tail. Its seq is Last()+1, else Append panics. The index keeps e, which must not be
-// changed afterwards. One goroutine may append at a time.
-func (x *Index) Append(e *Entry) { x.tail.append(e) }
+// changed afterwards. h is nil or, which saves a look-up, what Append returned for the event before e in its stream. One
+// goroutine may append at a time.
+func (x *Index) Append(e *Entry, h *Head) *Head { return x.tail.append(e, h) }
 
 // Tail returns how many events are not folded yet and about how many bytes of memory they take. It is up to the caller
 // to bound them by folding in time.

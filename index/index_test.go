@@ -167,8 +167,9 @@ var (
 // machine is an index and its model under random operations.
 type machine struct {
 	model
-	x  *Index
-	db kv.DB
+	x     *Index
+	db    kv.DB
+	heads map[event.Stream]*Head
 }
 
 func (c *machine) open(t *rapid.T) {
@@ -178,8 +179,9 @@ func (c *machine) open(t *rapid.T) {
 	}
 	x.merging = merging{fanIn: 3, span: 300, bytes: 1 << 20}
 	c.x = x
+	c.heads = map[event.Stream]*Head{}
 	for seq := x.Position().Seq + 1; seq <= c.last(); seq++ {
-		x.Append(c.at(seq))
+		x.Append(c.at(seq), nil)
 	}
 }
 
@@ -197,7 +199,11 @@ func (c *machine) Append(t *rapid.T) {
 		if back := r.IntN(10); back > 5 && back-5 <= len(c.entries) {
 			h.Correlation = c.entries[len(c.entries)-back+5].Header.Correlation
 		}
-		c.x.Append(c.add(h, 1+event.Timestamp(r.IntN(5))))
+		known := c.heads[h.Stream()]
+		if r.IntN(4) == 0 {
+			known = nil // forgotten
+		}
+		c.heads[h.Stream()] = c.x.Append(c.add(h, 1+event.Timestamp(r.IntN(5))), known)
 	}
 }
 

@@ -25,7 +25,7 @@ func seedTail(m *model, n int) snapshot {
 		if i > 0 {
 			h.Correlation, h.Key = m.at(1).Header.ID, "k"
 		}
-		t.append(m.add(h, 5))
+		t.append(m.add(h, 5), nil)
 	}
 	return t.snap()
 }

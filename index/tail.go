@@ -12,17 +12,17 @@ import (
 
 // tail holds the events that are not folded yet, in chunks that only grow at their end. A snapshot of it is a few words:
 // what is at or below its last seq never changes again, so readers hold the lock for no longer than it takes to copy
-// them, and the appender for no longer than two map entries take.
+// them, and the appender for no longer than a map entry or two take.
 type tail struct {
 	mu sync.RWMutex
 	snapshot
 	bytes int64 // what the entries take, about
-	heads map[event.Stream]*head
+	heads map[event.Stream]*Head
 	keys  map[string]event.Seq
 }
 
-// head is the newest event of a stream in the tail.
-type head struct{ seq event.Seq }
+// A Head is the newest event of a stream in the tail. It changes with the next one.
+type Head struct{ seq event.Seq }
 
 // A snapshot is the events first to last, in memory. If there are none, first is last+1.
 type snapshot struct {
@@ -39,7 +39,7 @@ const chunkLen = 1024
 type slot struct {
 	entry *Entry
 	prev  event.Seq // of the same stream; it may be folded by now. 0: it was not in the tail
-	head  *head     // of the stream; changes, and is not for readers of snapshots
+	head  *Head     // of the stream; changes, and is not for readers of snapshots
 }
 
 // An Entry is what the index must know of one event.
@@ -66,11 +66,11 @@ func (e *Entry) sizeBytes() int64 {
 // start makes the tail empty, after the event at seq.
 func (t *tail) start(seq event.Seq) {
 	t.first, t.last, t.base = seq+1, seq, uint64(seq)/chunkLen
-	t.heads = make(map[event.Stream]*head)
+	t.heads = make(map[event.Stream]*Head)
 	t.keys = make(map[string]event.Seq)
 }
 
-func (t *tail) append(e *Entry) {
+func (t *tail) append(e *Entry, h *Head) *Head {
 	size := e.sizeBytes()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,9 +81,11 @@ func (t *tail) append(e *Entry) {
 	if n := uint64(seq-1)/chunkLen - t.base; n == uint64(len(t.chunks)) {
 		t.chunks = append(t.chunks, new(chunk))
 	}
-	h := t.heads[e.Header.Stream()]
 	if h == nil {
-		h = new(head)
+		h = t.heads[e.Header.Stream()]
+	}
+	if h == nil || h.seq < t.first {
+		h = new(Head)
 		t.heads[e.Header.Stream()] = h
 	}
 	*t.slot(seq) = slot{e, h.seq, h}
@@ -93,6 +95,7 @@ func (t *tail) append(e *Entry) {
 	if e.Header.Key != "" {
 		t.keys[e.Header.Key] = seq
 	}
+	return h
 }
 
 // dropBatch is how many events leave the tail at a time: the appender waits for no more.

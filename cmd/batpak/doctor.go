@@ -15,8 +15,9 @@ func (c *cli) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "say what is wrong with a store, and what can be done",
 		Long: `doctor reads the whole store and says what is wrong, where, what is provable before and after it, whether the store opens,
-and what repair would do. It takes no lock and changes nothing. Of a store that another process writes to, the end of the
-log may look torn and the index in use: ask again when it is closed.
+and what repair would do. It changes nothing. Of a store that another process writes to it does not look at the index, and the
+end of the log may look torn or damaged: ask again when it is closed. While it looks at the index, no process can open the
+store for writing.
 
 With --json it writes one object: store, identity (what is wrong with STORE), log (as verify writes it, with provable: the
 ranges of events, first to last, that are whole and linked), index (why index.bolt cannot be used), indexed, refused (why the
@@ -65,7 +66,7 @@ func (c *cli) printDiagnosis(w io.Writer, d *batpak.Diagnosis) error {
 	if d.Index == "" {
 		fmt.Fprintf(w, "index: whole, up to event %d\n", d.Indexed)
 	} else {
-		fmt.Fprintf(w, "index: not usable, and built anew when the store is opened: %s\n", d.Index)
+		fmt.Fprintf(w, "index: not looked at, or to be built anew when the store is opened: %s\n", d.Index)
 	}
 	if d.Torn > 0 {
 		fmt.Fprintf(w, "the end of the log is torn: opening cuts off %s that were never acknowledged as durable\n", size(d.Torn))

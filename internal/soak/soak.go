@@ -452,8 +452,8 @@ func (s *soak) shown(t *target) error {
 	}
 	d := s.damager(t)
 	durable := d.durable()
-	if visible, ok := d.watermark(); ok && durable > visible {
-		return fmt.Errorf("event %d was durable or shown as such, but LOCK says %d", durable, visible)
+	if w, ok := d.watermarks(); ok && durable > min(w.visible, w.durable) {
+		return fmt.Errorf("event %d was durable or shown as such, but LOCK says %+v", durable, w)
 	}
 	return nil
 }

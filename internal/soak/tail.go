@@ -33,7 +33,7 @@ const noBound = batpak.Seq(1<<64 - 1)
 
 // loseTail is tail for those who change what readers may have seen: it ends them first.
 func (d *damager) loseTail() (*tail, error) {
-	if visible, _ := d.watermark(); visible == noBound {
+	if w, _ := d.watermarks(); w.visible == noBound {
 		d.powerCut()
 	}
 	return d.tail()
@@ -42,29 +42,30 @@ func (d *damager) loseTail() (*tail, error) {
 // tail finds the tail. The result is nil if it cannot be told what is durable, or if less is there than was durable: opening
 // the store will say so.
 func (d *damager) tail() (*tail, error) {
-	visible, ok := d.watermark()
+	w, ok := d.watermarks()
 	if !ok {
 		return nil, nil
-	}
-	if visible == noBound {
-		visible = 0
 	}
 	root, err := os.OpenRoot(d.dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	return d.tailBehind(root, max(visible, d.durable(), d.indexed(root)))
+	return d.tailBehind(root, max(w.durable, d.durable(), d.indexed(root)))
 }
 
-// watermark returns the watermark in LOCK, if there is one.
-func (d *damager) watermark() (batpak.Seq, bool) {
+// watermarks are those in LOCK.
+type watermarks struct{ visible, durable batpak.Seq }
+
+// watermarks returns those in LOCK, if they are there.
+func (d *damager) watermarks() (w watermarks, ok bool) {
 	b, err := os.ReadFile(filepath.Join(d.dir, "LOCK"))
-	if err != nil || len(b) < 268 {
-		return 0, false
+	if err != nil || len(b) < 276 {
+		return w, false
 	}
-	sum := crc32.Checksum(append(d.store[:], b[256:264]...), crc32.MakeTable(crc32.Castagnoli))
-	return batpak.Seq(binary.LittleEndian.Uint64(b[256:])), sum == binary.LittleEndian.Uint32(b[264:])
+	w = watermarks{batpak.Seq(binary.LittleEndian.Uint64(b[256:])), batpak.Seq(binary.LittleEndian.Uint64(b[264:]))}
+	sum := crc32.Checksum(append(d.store[:], b[256:272]...), crc32.MakeTable(crc32.Castagnoli))
+	return w, sum == binary.LittleEndian.Uint32(b[272:])
 }
 
 // indexed returns the watermark of the index, which knows only durable events; 0 if it is damaged.

@@ -31,7 +31,7 @@ except ImportError:
 FORMAT = 1
 STORE_BYTES, SEGMENT_HEADER, COMMIT_HEADER = 40, 72, 60
 MAX_COMMIT, MAX_HEADER, MAX_LEVEL = 64 << 20, 65536, 16
-MAX_SEQ, UNKNOWN_WATERMARK = 2**48 - 1, 2**64 - 1
+MAX_SEQ = 2**48 - 1
 
 class Refusal(Exception):
     """Why bytes are refused: a short code, a sentence, and the offset in what was being read."""
@@ -412,11 +412,11 @@ def verify_store(data, lock, segments, notes=(), receipt=None):
     log.file = "log"
     if not segments:
         log.found("empty", "no segment")
-    if len(lock) >= 268:
-        watermark = u64(lock, 256)
-        if crc32c(log.store + lock[256:264]) != u32(lock, 264):
+    if len(lock) >= 276:
+        watermark = u64(lock, 264)
+        if crc32c(log.store + lock[256:272]) != u32(lock, 272):
             log.notes.append("LOCK: its checksum is wrong, it says nothing")
-        elif watermark != UNKNOWN_WATERMARK:
+        else:
             log.notes.append(f"LOCK: events up to {watermark} were durable")
             if log.seq < watermark:
                 log.found("lost", f"ends with event {log.seq}, but by LOCK events up to {watermark} were durable")
