@@ -12,6 +12,7 @@ type demand struct {
 	measured string
 	against  string  // what the ratio is to
 	ratio    float64 // 0 if the requirement is not one
+	plain    float64 // the same to plain; 0 if that was not measured
 	about    string  // the figure when the peers were measured
 	met      bool
 	missing  bool
@@ -20,19 +21,22 @@ type demand struct {
 // budgetTable is the budget of the design, and what else has a bound.
 func (rep *report) budgetTable() string {
 	var b strings.Builder
-	b.WriteString("### Budget\n\n| work | required | about | batpak | measured against | ratio | met |\n|---|---|---:|---:|---:|---:|---|\n")
+	b.WriteString("### Budget\n\n| work | required | about | batpak | measured against | ratio | met | ratio to plain |\n|---|---|---:|---:|---:|---:|---|---:|\n")
 	for _, d := range rep.demands() {
-		ratio, met := "", "no"
+		ratio, plain, met := "", "", "no"
 		if d.met {
 			met = "yes"
 		}
 		if d.ratio != 0 {
 			ratio = ratioText(d.ratio)
 		}
+		if d.plain != 0 {
+			plain = ratioText(d.plain)
+		}
 		if d.missing {
 			d.measured, met = "", "not measured"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", d.work, d.required, d.about, d.measured, d.against, ratio, met)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", d.work, d.required, d.about, d.measured, d.against, ratio, met, plain)
 	}
 	b.WriteString("\n")
 	return b.String()
@@ -48,21 +52,22 @@ func (rep *report) demands() []demand {
 	p := func(work string, size int, change ...func(*spec)) *result {
 		return rep.find(work, pureSystem.name, size, change...)
 	}
+	plain := func(work string, size int) *result { return rep.find(work, plainSystem.name, size) }
 	many := func(s *spec) { s.Entities = manyEntities }
 	callers := func(n int) func(*spec) { return func(s *spec) { s.Callers = n } }
 	large := rep.largest()
 	demands := []demand{
-		faster("append, Written, one caller", our("append-written", 0), p("append-written", 0), "P", 2, 550_000),
-		faster("append, Durable, one caller", our("append-durable", 0), rep.find("floor", diskName, 0), "fdatasync", 0.95, 6500),
-		faster("append, Durable, 64 callers", our("append-durable-64", 0), p("append-durable-64", 0), "P", 2.5, 225_000),
-		faster("append, Durable, 256 callers", our("append-durable-256", 0), p("append-durable-64", 0), "P with 64", 4, 360_000),
-		faster("batches of 100, Durable", our("batch-durable", 0), p("batch-durable", 0), "P", 1.5, 250_000),
-		faster("read by id"+at, our("get", size), p("get", size), "P", 1.2, 430_000),
-		faster("one entity's stream"+at, our("stream", size), p("stream", size), "P", 1.2, 480_000),
-		faster("scan in commit order"+at, our("scan", size), p("scan", size), "P", 1.4, 1_500_000),
-		opening("open, clean,"+at, our("open", size), p("open", size), at, 80, 10),
+		faster("append, Written, one caller", our("append-written", 0), p("append-written", 0), "P", 2, 550_000, plain("append-written", 0)),
+		faster("append, Durable, one caller", our("append-durable", 0), rep.find("floor", diskName, 0), "fdatasync", 0.95, 6500, plain("append-durable", 0)),
+		faster("append, Durable, 64 callers", our("append-durable-64", 0), p("append-durable-64", 0), "P", 2.5, 225_000, plain("append-durable-64", 0)),
+		faster("append, Durable, 256 callers", our("append-durable-256", 0), p("append-durable-64", 0), "P with 64", 4, 360_000, plain("append-durable-64", 0)),
+		faster("batches of 100, Durable", our("batch-durable", 0), p("batch-durable", 0), "P", 1.5, 250_000, plain("batch-durable", 0)),
+		faster("read by id"+at, our("get", size), p("get", size), "P", 1.2, 430_000, plain("get", size)),
+		faster("one entity's stream"+at, our("stream", size), p("stream", size), "P", 1.2, 480_000, plain("stream", size)),
+		faster("scan in commit order"+at, our("scan", size), p("scan", size), "P", 1.4, 1_500_000, plain("scan", size)),
+		opening("open, clean,"+at, our("open", size), p("open", size), at, 80, 10, plain("open", size)),
 		bounded("heap after opening at "+sizeText(large), "≤ 12 MiB", our("open", large), func(r *result) float64 { return r.HeapMiB }, "MiB", 12),
-		opening("open after kill -9"+at, our("kill", size), p("kill", size), at, 9, 100),
+		opening("open after kill -9"+at, our("kill", size), p("kill", size), at, 9, 100, plain("kill", size)),
 		bounded("index", "≤ 48 bytes per event", rep.largestFold(), func(r *result) float64 { return r.IndexBytes }, "B", 48),
 		bounded("folding", "≤ 500 ns of CPU per event", rep.largestFold(), func(r *result) float64 { return r.CPU }, "ns", 500),
 		bounded("a follower's delay, 1 caller", "p99 ≤ 5 ms", our("follow", 0), func(r *result) float64 { return r.P99 / 1000 }, "ms", 5),
@@ -75,7 +80,7 @@ func (rep *report) demands() []demand {
 		return demands
 	}
 	return append(demands, []demand{
-		opening("open, clean, at "+sizeText(large), our("open", large), p("open", size), at, 80, 10),
+		opening("open, clean, at "+sizeText(large), our("open", large), p("open", size), at, 80, 10, plain("open", size)),
 		within("open at "+sizeText(large)+" to"+at, our("open", large), our("open", size), openRow, 1.2),
 		within("resident after opening at "+sizeText(large)+" to"+at, our("open", large), our("open", size), memoryRow, 1.2),
 		within("append onto "+sizeText(large)+" to"+at, our("grow", large), our("grow", size), rateRow, 0.8),
@@ -115,7 +120,7 @@ func (rep *report) largestFold() (largest *result) {
 }
 
 // faster demands a rate of at least so many times another.
-func faster(work string, r, base *result, against string, least, about float64) demand {
+func faster(work string, r, base *result, against string, least, about float64, plain *result) demand {
 	d := demand{work: work, required: "≥ " + ratioText(least) + " × " + against, about: count(about) + "/s", missing: r == nil || base == nil}
 	if d.missing {
 		return d
@@ -123,11 +128,14 @@ func faster(work string, r, base *result, against string, least, about float64) 
 	d.measured, d.against = count(r.Rate)+"/s", against+": "+count(base.Rate)+"/s"
 	d.ratio = r.Rate / base.Rate
 	d.met = d.ratio >= least
+	if plain != nil && plain.Rate > 0 {
+		d.plain = r.Rate / plain.Rate
+	}
 	return d
 }
 
 // opening demands an opening in a fraction of P's time.
-func opening(work string, r, base *result, at string, fraction, aboutMS float64) demand {
+func opening(work string, r, base *result, at string, fraction, aboutMS float64, plain *result) demand {
 	d := demand{work: work, required: fmt.Sprintf("≤ 1/%.0f of P%s", fraction, at), about: decimal(aboutMS) + " ms", missing: r == nil || base == nil}
 	if d.missing {
 		return d
@@ -135,6 +143,9 @@ func opening(work string, r, base *result, at string, fraction, aboutMS float64)
 	d.measured, d.against = decimal(r.OpenMS)+" ms", "P: "+decimal(base.OpenMS)+" ms"
 	d.ratio = r.OpenMS / base.OpenMS
 	d.met = d.ratio <= 1/fraction
+	if plain != nil && plain.OpenMS > 0 {
+		d.plain = r.OpenMS / plain.OpenMS
+	}
 	return d
 }
 

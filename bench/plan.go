@@ -109,8 +109,11 @@ func (c *choice) wants(work string) bool { return c.works == nil || slices.Conta
 // ours reports whether a system is batpak in one of its two forms.
 func ours(system string) bool { return system == batpakSystem.name || system == pureSystem.name }
 
+// compared reports whether a system is in the budget: batpak, and the pure-segment design in two forms.
+func compared(system string) bool { return ours(system) || system == plainSystem.name }
+
 func (c *choice) repeats(system string) int {
-	if ours(system) {
+	if compared(system) {
 		return c.effort.budget
 	}
 	return c.effort.peers
