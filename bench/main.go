@@ -5,6 +5,7 @@
 //	go run ./bench -quick                            # under 90 seconds
 //	go run ./bench -docs docs/performance.md         # and put the tables there
 //	go run ./bench -systems batpak,P -work open,kill -sizes 1m
+//	go run ./bench -systems pebble -work append-written -profile /tmp    # and look at it with go tool pprof
 //
 // Each system does each work in a process and a directory of its own. The events are the same for all (workload.go), and
 // whatever a system returns is compared with what it was given: one that loses or changes an event is shown as FAILED.
@@ -72,6 +73,7 @@ func parse(args []string, stderr io.Writer) (c command, err error) {
 	flags.Uint64Var(&c.seed, "seed", 1, "of the workload")
 	flags.StringVar(&c.dir, "dir", "", "directory for the stores (default a temporary one)")
 	flags.StringVar(&c.out, "out", filepath.Join("bench", "results"), "directory for results.json, tables.md and the plots")
+	flags.StringVar(&c.profile, "profile", "", "directory for a CPU profile of each process in Go; it must exist")
 	flags.StringVar(&c.docs, "docs", "", "Markdown file in which to replace the tables")
 	flags.StringVar(&c.child, "child", "", "measure one thing, as the parent process asks")
 	if err := flags.Parse(args); err != nil {

@@ -14,6 +14,7 @@ type choice struct {
 	sizes   []int
 	effort  effort
 	seed    uint64
+	profile string // directory for CPU profiles; "" for none
 }
 
 // An effort says how much a run takes.
@@ -76,6 +77,11 @@ func (c *choice) plan(dir string) []step {
 		p.prepared(usualSize, manyEntities)
 	}
 	p.payloads()
+	for i := range p.steps {
+		if s := &p.steps[i]; p.profile != "" && !s.killed {
+			s.Profile = filepath.Join(p.profile, fmt.Sprintf("%03d-%s-%s.prof", i, s.Work, filepath.Base(s.System)))
+		}
+	}
 	return p.steps
 }
 

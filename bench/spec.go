@@ -23,6 +23,7 @@ type spec struct {
 	Seed     uint64        `json:"seed"`     // of the workload
 	Repeat   int           `json:"repeat"`   // which of several, from 0
 	Dir      string        `json:"dir"`      // holds the store and what is noted about it
+	Profile  string        `json:"profile"`  // file for a CPU profile; "" for none
 }
 
 // A result is what a child measured: one line of JSON on its standard output. What does not apply is zero.
