@@ -901,8 +901,14 @@ func (r *recovered) repair(t testing.TB, dir string, sick error) error {
 		return nil
 	}
 	kept := Seq(len(r.events))
-	if rep.Diagnosis.Repair.Cut {
-		kept = rep.Diagnosis.Repair.After
+	switch d := rep.Diagnosis; {
+	case d.Repair.Cut:
+		kept = d.Repair.After
+	case d.Torn > 0: // which opening cuts off
+		kept = 0
+		for _, provable := range d.Log.Provable[:min(1, len(d.Log.Provable))] {
+			kept = provable.Last
+		}
 	}
 	s, err := Open(dir, nil)
 	if err != nil {

@@ -178,7 +178,7 @@ func (rep *report) plots(dir string) (drawn []plot, err error) {
 
 // overSize returns a figure of batpak and P against the size of the store.
 func (rep *report) overSize(work string, row row) (all []series) {
-	for _, system := range []string{batpakSystem.name, pureSystem.name} {
+	for _, system := range []string{batpakSystem.name, pureSystem.name, plainSystem.name} {
 		s := series{name: system}
 		for _, size := range rep.sizes() {
 			if r := rep.find(work, system, size); r != nil && row.value(r) > 0 {
