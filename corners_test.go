@@ -39,6 +39,9 @@ func TestIdentityFile(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", what, err, want)
 		}
+		if b, _ := os.ReadFile(filepath.Join(dir, identityFile)); !bytes.Equal(b, f[identityFile]) {
+			t.Errorf("%s: STORE has changed", what)
+		}
 	}
 	try := func(what string, b []byte, want error) {
 		t.Helper()
