@@ -181,7 +181,7 @@ func cutOf(f vfs.FS, end Position) (cut, error) {
 	var c cut
 	for _, first := range s.Firsts() {
 		switch {
-		case first > end.Seq:
+		case first > end.Seq || first == end.Segment && end.Offset <= segmentHeaderBytes:
 			c.remove = append(c.remove, first)
 		case first == end.Segment:
 			c.truncate = SegmentName(first)
