@@ -213,12 +213,12 @@ func TestTailIsBounded(t *testing.T) {
 // TestWrittenIsSynced appends an event that nobody waits for: it becomes durable by itself.
 func TestWrittenIsSynced(t *testing.T) {
 	s := openTest(t, memoryDir(t), &Options{Durability: Written, SyncInterval: time.Millisecond})
-	for range 3 {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // a fold syncs too, every two seconds
+	defer cancel()
+	for range 20 {
 		r := mustCommit(t, s, raw("a", ""))[0]
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		if err := s.Wait(ctx, WatermarkDurable, r.Seq); err != nil {
 			t.Fatalf("event %d, written, is not made durable: %v", r.Seq, err)
 		}
-		cancel()
 	}
 }

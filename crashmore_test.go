@@ -391,6 +391,16 @@ func (w *witnessed) refused(b []byte, p *part) error {
 	if after, err := vfs.ReadFile(l.disk, firstSegment, 1<<20); !bytes.Equal(after, b) {
 		return fmt.Errorf("the segment was changed: %v", err)
 	}
+	return l.refusedAgain(crashfs.Killed())
+}
+
+// refusedAgain checks that a store that was refused is so by the next process too.
+func (l *life) refusedAgain(cut crashfs.Cut) error {
+	next := l.crash(cut)
+	defer next.end()
+	if err := next.openStore(); !errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("open again: %v", err)
+	}
 	return nil
 }
 
@@ -517,6 +527,14 @@ func TestDamagedIndexIsAWitness(t *testing.T) {
 	whole.end()
 	last := &w.parts[3]
 	if err := w.refused(w.bytes[:last.offset], last); err != nil {
+		t.Error(err)
+	}
+	l, err := w.opened(w.bytes[:last.offset])
+	defer l.end()
+	if err == nil {
+		t.Fatal("it opens")
+	}
+	if err := l.refusedAgain(crashfs.Dropped()); err != nil {
 		t.Error(err)
 	}
 }

@@ -157,6 +157,7 @@ func (d *doctor) index() (anchor, err error) {
 	defer func() { err = errors.Join(err, db.Close()) }()
 	x, err := index.Open(db, d.id.store)
 	if err == nil {
+		d.witness = max(d.witness, x.Position().Seq) // whatever is wrong behind it, as for Open
 		err = x.Check()
 	}
 	if err == nil {
@@ -177,11 +178,11 @@ func (d *doctor) index() (anchor, err error) {
 // examine finds out whether the log opens, and if not where it must end. It reads from where the index ends, as Open does; an
 // index that is not of this log knows nothing of where that is.
 func (d *doctor) examine(anchor error) error {
-	from, witness := d.position, max(d.witness, d.position.Seq)
+	from := d.position
 	if anchor != nil {
 		from = index.Position{}
 	}
-	end, recovery, err := d.read(from, witness)
+	end, recovery, err := d.read(from)
 	d.found.Torn = recovery.TornBytes
 	switch {
 	case err == nil && anchor == nil:
@@ -193,25 +194,25 @@ func (d *doctor) examine(anchor error) error {
 		return err
 	}
 	d.found.Repair.Index = anchor != nil || d.position.Seq > end.Seq
-	return d.plan(end, witness, err)
+	return d.plan(end, err)
 }
 
 // read does what opening the log does as far as that is reading.
-func (d *doctor) read(from index.Position, witness event.Seq) (log.Position, log.Recovery, error) {
+func (d *doctor) read(from index.Position) (log.Position, log.Recovery, error) {
 	r := replay{store: d.id.store, link: from.Link, time: from.Time}
 	if from.Seq == 0 {
 		r.link = chain.Origin(d.id.store)
 	}
-	return log.Examine(d.fs, d.id.store, chain.Origin(d.id.store), witness, logPosition(from), r.commit)
+	return log.Examine(d.fs, d.id.store, chain.Origin(d.id.store), d.witness, logPosition(from), r.commit)
 }
 
 // plan sets what it takes to end the log at end, because of what is behind it.
-func (d *doctor) plan(end log.Position, witness event.Seq, cause error) (err error) {
+func (d *doctor) plan(end log.Position, cause error) (err error) {
 	d.found.Refused = cause.Error()
 	p := &d.found.Repair
 	p.Cut, p.After, p.Reason, p.at = true, end.Seq, cause.Error(), end
-	if witness > end.Seq {
-		p.Witness = witness
+	if d.witness > end.Seq {
+		p.Witness = d.witness
 	}
 	for _, r := range d.found.Log.Provable {
 		if r.Last > end.Seq {

@@ -223,10 +223,22 @@ func (s *Store) openLog() error {
 	if !errors.Is(err, index.ErrDamaged) {
 		return err
 	}
+	if err := s.keepWitness(witness); err != nil {
+		return err
+	}
 	if err := s.newIndex(err); err != nil {
 		return err
 	}
 	return s.replayLog(witness)
+}
+
+// keepWitness makes LOCK say, durably, what an index knew that is about to go: should the log have lost events, the next
+// Open must find out too.
+func (s *Store) keepWitness(durable event.Seq) error {
+	if err := s.announce(durable, durable); err != nil {
+		return err
+	}
+	return s.lock.Sync()
 }
 
 // checkAnchor checks that the last event in the index is in the log, at the position from which replay goes on.

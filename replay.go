@@ -122,6 +122,9 @@ func (s *Store) rebuildIndex(rebuilds int64, cause error) error {
 func (s *Store) replaceFolded(cause error) error {
 	s.noteRebuild(cause)
 	old, x, p := s.db, s.index, s.index.Position()
+	if err := s.lock.Sync(); err != nil { // what it knew to be durable LOCK says too
+		return err
+	}
 	if err := s.quarantine(); err != nil {
 		return err
 	}
