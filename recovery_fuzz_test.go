@@ -900,15 +900,19 @@ func (r *recovered) repair(t testing.TB, dir string, sick error) error {
 		}
 		return nil
 	}
-	kept := Seq(len(r.events))
-	switch d := rep.Diagnosis; {
-	case d.Repair.Cut:
+	if len(rep.Recorded) == 0 {
+		return errors.New("no event records the repair")
+	}
+	d := rep.Diagnosis
+	kept := d.Log.Last
+	if d.Repair.Cut {
 		kept = d.Repair.After
-	case d.Torn > 0: // which opening cuts off
-		kept = 0
-		for _, provable := range d.Log.Provable[:min(1, len(d.Log.Provable))] {
-			kept = provable.Last
-		}
+	}
+	if d.Torn > 0 { // which opening cuts off
+		kept = min(kept, rep.Recorded[0].Seq-1)
+	}
+	if len(d.Log.Provable) > 0 && d.Log.Provable[0].First == 1 && kept < d.Log.Provable[0].Last {
+		return fmt.Errorf("%d events kept, and %d were provable", kept, d.Log.Provable[0].Last)
 	}
 	s, err := Open(dir, nil)
 	if err != nil {
@@ -929,8 +933,8 @@ func (r *recovered) repair(t testing.TB, dir string, sick error) error {
 			return fmt.Errorf("event %d of the repaired store, of which %d were kept, is of %s: %w", seq, kept, e.Entity, err)
 		}
 	}
-	if s.Visible() < kept || len(rep.Recorded) == 0 {
-		return fmt.Errorf("%d events of %d kept, %d records", s.Visible(), kept, len(rep.Recorded))
+	if s.Visible() <= kept {
+		return fmt.Errorf("%d events, of which %d were kept", s.Visible(), kept)
 	}
 	return nil
 }
