@@ -904,7 +904,7 @@ func (r *recovered) repair(t testing.TB, dir string, sick error) error {
 		return errors.New("no event records the repair")
 	}
 	d := rep.Diagnosis
-	kept := d.Log.Last
+	kept := min(d.Log.Last, Seq(len(r.events)))
 	if d.Repair.Cut {
 		kept = d.Repair.After
 	}
