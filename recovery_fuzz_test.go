@@ -539,11 +539,11 @@ func (r *reading) mayEnd(witness Seq) bool {
 	if r.at.Seq < witness {
 		return false
 	}
-	torn := false // whether a sector that ends before the first whole commit ends in zeros
+	torn := false // whether a sector that ends before the first whole commit is unwritten
 	start := int(r.at.Offset)
 	for i := range r.rest {
 		if i > 0 && (start+i)%512 == 0 {
-			torn = torn || len(bytes.Trim(r.rest[max(0, i-64):i], "\x00")) == 0
+			torn = torn || len(bytes.Trim(r.rest[max(0, i-512):i], "\x00")) == 0
 		}
 		first, n := wholeCommit(r.rest[i:])
 		if n == 0 || first <= r.at.Seq {

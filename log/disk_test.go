@@ -292,4 +292,4 @@ func byFiller() bool {
 	}
 }
 
-func (f *diskFile) Allocated(int64) {}
+func (f *diskFile) Map(int64) {}

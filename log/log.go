@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/batpak/batpak/event"
 	"github.com/batpak/batpak/internal/vfs"
@@ -42,22 +41,16 @@ type Log struct {
 	offset  int64      // where buf begins in it
 	next    event.Seq  // of the next event
 	link    event.Hash // of the newest commit
-	commits uint64     // appended since the log was opened
-	taken   uint64     // of these, written or about to be
 	err     error      // the first failure to write or sync
 
 	writeMu sync.Mutex // held by the one who writes; guards active
 	active  vfs.File
-	// allocated is up to where active has been told that it is.
-	allocated int64
-	written   atomic.Uint64
+	written atomic.Uint64
 
-	syncMu   sync.Mutex // guards syncing; durable changes under it
-	synced   sync.Cond  // syncing ended
-	syncing  bool
-	crowd    uint64        // commits that waited for the last sync or came while it ran: as many callers there are
-	patience time.Duration // how long the leader may wait for them
-	durable  atomic.Uint64
+	syncMu  sync.Mutex // guards syncing; durable changes under it
+	synced  sync.Cond  // syncing ended
+	syncing bool
+	durable atomic.Uint64
 
 	fill filler
 }
@@ -82,7 +75,6 @@ func (l *Log) Append(c *Commit) (segment event.Seq, offset int64, err error) {
 	l.buf = appendCommit(l.buf, c)
 	l.next = c.Last() + 1
 	l.link = c.Link
-	l.commits++
 	return segment, offset, nil
 }
 
@@ -115,13 +107,8 @@ func (l *Log) flush() error {
 		return err
 	}
 	l.buf, l.spare, l.offset = l.spare, nil, offset+int64(len(buf))
-	l.taken = l.commits
 	l.mu.Unlock()
 
-	if zeroed := l.fill.zeroed.Load(); zeroed != l.allocated {
-		l.active.Allocated(zeroed)
-		l.allocated = zeroed
-	}
 	l.fill.claim(offset + int64(len(buf)))
 	n, err := l.active.WriteAt(buf, offset)
 	if err == nil && n < len(buf) {
@@ -178,7 +165,7 @@ func (l *Log) Sync(through event.Seq) error {
 
 // lead writes and syncs on behalf of all who wait.
 func (l *Log) lead() error {
-	before := l.gather()
+	runtime.Gosched() // lets those who were just woken append first: a larger group costs the same sync
 	l.writeMu.Lock()
 	err := l.flush()
 	file, written := l.active, l.written.Load()
@@ -186,35 +173,12 @@ func (l *Log) lead() error {
 	if err != nil {
 		return err
 	}
-	begin := time.Now()
 	if err := file.Sync(); err != nil {
 		return l.poison(err)
 	}
-	l.patience = min(time.Since(begin)/4, maxPatience)
 	l.raiseDurable(written) // here the commits up to written become true
-	l.mu.Lock()
-	l.crowd = l.commits - before
-	l.mu.Unlock()
 	l.progress()
 	return nil
-}
-
-// maxPatience bounds the wait of a leader.
-const maxPatience = 100 * time.Microsecond
-
-// gather lets others append first, because a larger group costs the same sync: the callers that the last sync has released
-// are about to. It waits until as many commits are there as there were callers, but for no more than a fraction of a sync.
-// It returns how many commits were written by earlier groups.
-func (l *Log) gather() (before uint64) {
-	runtime.Gosched()
-	for deadline := time.Now().Add(l.patience); ; runtime.Gosched() {
-		l.mu.Lock()
-		taken, waiting := l.taken, l.commits-l.taken
-		l.mu.Unlock()
-		if waiting >= l.crowd || !time.Now().Before(deadline) {
-			return taken
-		}
-	}
 }
 
 // raiseDurable never lowers: a roll may have synced more than a leader that started before it.
@@ -294,7 +258,7 @@ func (l *Log) trim() error {
 
 // use makes file the active segment, with commits up to offset and zeros up to zeroed, and sets the filler to it.
 func (l *Log) use(file vfs.File, first event.Seq, offset, zeroed int64) error {
-	l.active, l.allocated = file, 0
+	l.active = file
 	l.mu.Lock()
 	l.segment, l.offset = first, offset
 	l.mu.Unlock()

@@ -198,7 +198,7 @@ func judge(active vfs.File, end Position, size int64, witness event.Seq) (int64,
 		return torn, nil
 	case later.Durable > end.Seq:
 		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, later.Durable)
-	case !endsSectorInZeros(rest[:at], end.Offset):
+	case !hasUnwrittenSector(rest[:at], end.Offset):
 		return 0, &event.CorruptError{File: SegmentName(end.Segment), Offset: end.Offset, Seq: end.Seq + 1, Provable: end.Seq,
 			Check: "commit", Expected: "a valid commit or unwritten bytes", Found: fmt.Sprintf("damage before the valid commit of event %d", later.First)}
 	}
@@ -283,16 +283,14 @@ func commitAt(b []byte, zeros int64, least, most event.Seq) (int64, *Commit) {
 	return n, &c
 }
 
-const (
-	sectorBytes = 512 // the unit in which a disk writes: whole or not at all
-	pieceBytes  = 64  // at least so much of a sector is missing if the process was writing it; see vfs.File.Allocated
-)
+// sectorBytes is the unit in which a disk writes: whole or not at all.
+const sectorBytes = 512
 
-// endsSectorInZeros reports whether damage, which begins at offset in its file, can come from a power cut: then the disk has
-// some sector as it was before what follows it was written, and such a sector ends in zeros.
-func endsSectorInZeros(damage []byte, offset int64) bool {
+// hasUnwrittenSector reports whether damage, which begins at offset in its file, can come from a power cut: then some sector
+// that ends within it is as it was before: all zero, or zero behind what was there.
+func hasUnwrittenSector(damage []byte, offset int64) bool {
 	for end := sectorBytes - offset%sectorBytes; end <= int64(len(damage)); end += sectorBytes {
-		if isZero(damage[max(0, end-pieceBytes):end]) {
+		if isZero(damage[max(0, end-sectorBytes):end]) {
 			return true
 		}
 	}

@@ -286,7 +286,7 @@ func (s *Segments) mapSealed(h *handle) {
 	if err != nil {
 		return // reading will meet it too
 	}
-	h.file.Allocated(size)
+	h.file.Map(size)
 	h.mapped = true
 	s.mapped++
 }

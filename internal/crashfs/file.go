@@ -12,9 +12,8 @@ type file struct {
 	n        *inode
 	handle   int // from 1, in the order of opening
 	writable bool
-	closed   bool  // guarded by d.mu
-	told     int   // losses of the inode that it knows of
-	memory   int64 // writes below it go through memory; guarded by d.mu
+	closed   bool // guarded by d.mu
+	told     int  // losses of the inode that it knows of
 }
 
 // usable says why the file cannot be used, if it cannot.
@@ -73,11 +72,7 @@ func (f *file) WriteAt(b []byte, offset int64) (n int, err error) {
 		if missing > 0 {
 			part = part[:max(0, int64(len(part))-missing)]
 		}
-		switch n = len(part); {
-		case n == 0:
-		case offset+int64(n) <= min(f.memory, f.n.bytes()):
-			f.n.store(part, offset)
-		default:
+		if n = len(part); n > 0 {
 			f.n.write(part, offset)
 		}
 		if missing > 0 {
@@ -108,7 +103,6 @@ func (f *file) Truncate(size int64) error {
 		case f.d.room(growth) < growth:
 			return syscall.ENOSPC
 		}
-		f.memory = 0
 		f.n.truncate(size)
 		return nil
 	})
@@ -152,9 +146,5 @@ func (f *file) Close() error {
 	return nil
 }
 
-// Allocated lets the disk take sectors while they are being written.
-func (f *file) Allocated(size int64) {
-	f.d.mu.Lock()
-	defer f.d.mu.Unlock()
-	f.memory = size
-}
+// Map changes nothing.
+func (f *file) Map(int64) {}

@@ -3,9 +3,6 @@ package crashfs
 // SectorBytes is what the disk writes whole or not at all.
 const SectorBytes = 512
 
-// pieceBytes is what vfs writes to memory at a time.
-const pieceBytes = 64
-
 // An inode is a file: the bytes that the process sees, those that are durable, and what was done between the two. A sector
 // is written as the process sees it at that moment, so a later write of it carries the earlier ones.
 type inode struct {
@@ -26,20 +23,6 @@ type version struct {
 }
 
 func (n *inode) bytes() int64 { return int64(len(n.data)) }
-
-// store writes b through memory: in pieces, and the disk may take each sector in between.
-func (n *inode) store(b []byte, offset int64) {
-	for len(b) > 0 {
-		at := offset % SectorBytes
-		part := b[:min(int64(len(b)), SectorBytes-at)]
-		piece := (offset/SectorBytes + int64(len(n.pending))) % (SectorBytes / pieceBytes) // any one
-		if before := min(piece*pieceBytes-at, int64(len(part))); before > 0 {
-			n.write(part[:before], offset)
-		}
-		n.write(part, offset)
-		b, offset = b[len(part):], offset+int64(len(part))
-	}
-}
 
 // write writes b, which may begin behind the end.
 func (n *inode) write(b []byte, offset int64) {

@@ -12,12 +12,10 @@ func OS(root *os.Root) FS { return osFS{root} }
 
 type osFS struct{ root *os.Root }
 
-// An osFile reads and writes little pieces of what is allocated through a mapping, where the system has one that serves.
+// An osFile reads what is mapped through memory, where the system has that.
 type osFile struct {
 	*os.File
-	readOnly bool
-	image    image   // if readOnly
-	mapped   mapping // if not
+	image image
 }
 
 func (o osFS) open(name string, flag int) (File, error) {
@@ -25,7 +23,7 @@ func (o osFS) open(name string, flag int) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{File: f, readOnly: flag == os.O_RDONLY}, nil
+	return &osFile{File: f}, nil
 }
 
 func (o osFS) Create(name string) (File, error) {
@@ -86,13 +84,7 @@ func (o osFS) Lock(name string) (File, error) {
 	return &osFile{File: f}, nil
 }
 
-func (f *osFile) Allocated(size int64) {
-	if f.readOnly {
-		f.image.load(f.File, size)
-	} else {
-		f.mapped.allocated(size)
-	}
-}
+func (f *osFile) Map(size int64) { f.image.load(f.File, size) }
 
 func (f *osFile) ReadAt(b []byte, offset int64) (int, error) {
 	if f.image.read(b, offset) {
@@ -101,35 +93,12 @@ func (f *osFile) ReadAt(b []byte, offset int64) (int, error) {
 	return f.File.ReadAt(b, offset)
 }
 
-func (f *osFile) WriteAt(b []byte, offset int64) (int, error) {
-	if done, err := f.mapped.write(f.File, b, offset); err != nil {
-		return 0, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
-	} else if done {
-		return len(b), nil
-	}
-	return f.File.WriteAt(b, offset)
-}
-
-func (f *osFile) Truncate(size int64) error {
-	f.mapped.release()
-	return f.File.Truncate(size)
-}
-
 func (f *osFile) Close() error {
-	f.mapped.release()
 	f.image.release()
 	return f.File.Close()
 }
 
-func (f *osFile) Sync() error {
-	if err := syncFile(f.File); err != nil {
-		return err
-	}
-	if err := f.mapped.check(f.File); err != nil {
-		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}
-	}
-	return nil
-}
+func (f *osFile) Sync() error { return syncFile(f.File) }
 
 func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()

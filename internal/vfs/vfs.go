@@ -48,11 +48,9 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	// Allocated says that the first size bytes have been written at some time and stay until this handle truncates or
-	// closes the file. A ReadAt or WriteAt among them may then go through memory, which costs less than a call of the system
-	// and is seen, synced and, should the process end, kept in the same way: of a WriteAt that is under way then, everything
-	// before some piece of at most 64 bytes. Of a file opened for reading it must be told before others use it.
-	Allocated(size int64)
+	// Map says that the first size bytes of a file opened for reading are whole and do not change any more. A ReadAt among
+	// them may then go through memory, which costs less than a call of the system. It must be told before others use the file.
+	Map(size int64)
 	// Truncate sets the length; bytes added are zero.
 	Truncate(size int64) error
 	// Sync makes the bytes and the length durable. After an error nothing is known of what was written since the last
