@@ -903,13 +903,9 @@ func (r *recovered) repair(t testing.TB, dir string, sick error) error {
 	if len(rep.Recorded) == 0 {
 		return errors.New("no event records the repair")
 	}
-	d := rep.Diagnosis
-	kept := min(d.Log.Last, Seq(len(r.events)))
-	if d.Repair.Cut {
-		kept = d.Repair.After
-	}
-	if d.Torn > 0 { // which opening cuts off
-		kept = min(kept, rep.Recorded[0].Seq-1)
+	d, kept := rep.Diagnosis, rep.Recorded[0].Seq-1
+	if d.Repair.Cut && kept != d.Repair.After || kept > Seq(len(r.events)) {
+		return fmt.Errorf("%d events kept, after %d: %+v", kept, len(r.events), d.Repair)
 	}
 	if !d.Repair.Cut && len(d.Log.Provable) > 0 && d.Log.Provable[0].First == 1 && kept < d.Log.Provable[0].Last {
 		return fmt.Errorf("%d events kept, and %d were provable", kept, d.Log.Provable[0].Last)
