@@ -33,7 +33,7 @@ type Log struct {
 	*Segments
 	opts Options
 
-	// mu guards what is appended but not written. Locks are taken in the order sync, write, fill, mu.
+	// mu guards what is appended but not written. Locks are taken in the order lead, write, fill, mu.
 	mu      sync.Mutex
 	buf     []byte     // encoded commits
 	spare   []byte     // the other buffer, empty
@@ -47,9 +47,9 @@ type Log struct {
 	active  vfs.File
 	written atomic.Uint64
 
-	syncMu  sync.Mutex // guards syncing; durable changes under it
-	synced  sync.Cond  // syncing ended
-	syncing bool
+	leadMu  sync.Mutex // held by the one who syncs
+	roundMu sync.Mutex // guards round
+	round   *round     // that can be joined; nil if there is none
 	durable atomic.Uint64
 
 	fill filler
@@ -130,8 +130,14 @@ func (l *Log) flush() error {
 // maxSpareBytes bounds the buffers kept for reuse.
 const maxSpareBytes = 4 << 20
 
-// Sync makes everything up to through, as far as it was appended, durable. One of the callers who wait does it for all of
-// them.
+// A round is a sync that callers wait for together.
+type round struct {
+	over chan struct{} // closed when it is
+	err  error
+}
+
+// Sync makes everything up to through, as far as it was appended, durable. Of the callers who wait the first of a round does
+// it for all who have joined that; each waits once.
 func (l *Log) Sync(through event.Seq) error {
 	l.mu.Lock()
 	last, err := l.next-1, l.err
@@ -140,37 +146,41 @@ func (l *Log) Sync(through event.Seq) error {
 		return err
 	}
 	through = min(through, last)
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	for l.Durable() < through {
-		if l.syncing {
-			l.synced.Wait()
-			if err := l.Err(); err != nil && l.Durable() < through {
-				return err
-			}
-			continue
-		}
-		l.syncing = true
-		l.syncMu.Unlock()
-		err := l.lead()
-		l.syncMu.Lock()
-		l.syncing = false
-		l.synced.Broadcast()
-		if err != nil {
-			return err
-		}
+	if l.Durable() >= through {
+		return nil
 	}
-	return nil
+	l.roundMu.Lock()
+	r := l.round
+	leads := r == nil
+	if leads {
+		r = &round{over: make(chan struct{})}
+		l.round = r
+	}
+	l.roundMu.Unlock()
+	if leads {
+		r.err = l.lead()
+		close(r.over)
+	}
+	<-r.over
+	if l.Durable() >= through {
+		return nil
+	}
+	return r.err
 }
 
-// lead writes and syncs on behalf of all who wait.
+// lead writes and syncs on behalf of a round, when the one before is over.
 func (l *Log) lead() error {
+	l.leadMu.Lock()
+	defer l.leadMu.Unlock()
 	runtime.Gosched() // lets those who were just woken append first: a larger group costs the same sync
+	l.roundMu.Lock()
+	l.round = nil // who comes from now on waits for the next
+	l.roundMu.Unlock()
 	l.writeMu.Lock()
 	err := l.flush()
 	file, written := l.active, l.written.Load()
 	l.writeMu.Unlock()
-	if err != nil {
+	if err != nil || uint64(l.Durable()) >= written {
 		return err
 	}
 	if err := file.Sync(); err != nil {

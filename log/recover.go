@@ -34,7 +34,6 @@ func Open(f vfs.FS, store event.StoreID, opts Options, from Position, visit func
 		return nil, Recovery{}, err
 	}
 	l := &Log{Segments: segments, opts: opts}
-	l.synced.L = &l.syncMu
 	r, err := l.recover(from, visit)
 	if err != nil {
 		segments.Close()
