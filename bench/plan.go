@@ -194,7 +194,7 @@ func (p *planning) prepared(size, entities int) {
 	}
 	var chosen []string
 	for _, name := range p.systems {
-		if ours(name) || size < p.effort.large && entities == usualEntities {
+		if ours(name) || size < p.effort.large && entities == usualEntities && (name != rustSystem.name || size < usualSize || p.effort.name == fullEffort.name) {
 			chosen = append(chosen, name)
 		}
 	}
