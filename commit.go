@@ -96,8 +96,8 @@ func (s *Store) settle(last event.Seq, class Durability) (err error) {
 		s.keeper.note()
 		err = s.log.Flush()
 	}
-	if err == nil && s.Visible() < last {
-		s.progress() // another caller may have written them before the index had them
+	if err == nil && (s.Visible() < last || class == Durable && event.Seq(s.announced.Load()) < last) {
+		s.progress() // another caller may have written them before the index had them, or be about to say so in LOCK
 	}
 	return err
 }

@@ -134,7 +134,7 @@ func loadIndexImage(tx kv.Tx, b []byte) error {
 	for len(b) > 0 {
 		bucket, key, value := next(), next(), next()
 		if err := tx.Put(string(bucket), key, value); err != nil {
-			return err
+			return &kv.DamagedError{Name: indexFile, Err: err}
 		}
 	}
 	return nil

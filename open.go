@@ -320,6 +320,7 @@ func (s *Store) announceDurable(durable event.Seq) {
 	}
 	if err := s.announce(s.bound(durable), durable); err != nil {
 		s.opts.Logger.Warn("lock file: readers in other processes fall behind", "error", err)
+		s.announced.Store(uint64(durable)) // it is durable all the same
 	}
 }
 

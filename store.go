@@ -42,7 +42,7 @@ type Store struct {
 	header   []byte          // scratch
 
 	announceMu sync.Mutex    // guards LOCK's watermarks
-	announced  atomic.Uint64 // the durable one of them
+	announced  atomic.Uint64 // the durable one of them: nobody is told of more
 
 	keeper keeper
 	kvMu   sync.Mutex // guards db, and a rebuild against another
@@ -97,7 +97,7 @@ type Frontier struct {
 // Frontier returns the watermarks at one moment.
 func (s *Store) Frontier() Frontier {
 	// Lower ones are read first, so that none is seen ahead of a higher one.
-	f := Frontier{Indexed: s.index.Position().Seq, Visible: s.Visible(), Durable: s.log.Durable()}
+	f := Frontier{Indexed: s.index.Position().Seq, Visible: s.Visible(), Durable: Seq(s.announced.Load())}
 	f.Written = s.log.Written()
 	s.commitMu.Lock()
 	f.Accepted = s.end.Seq
