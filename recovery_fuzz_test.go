@@ -546,7 +546,7 @@ func (r *reading) mayEnd(witness Seq) bool {
 			torn = torn || len(bytes.Trim(r.rest[max(0, i-512):i], "\x00")) == 0
 		}
 		first, n := wholeCommit(r.rest[i:])
-		if n == 0 || first <= r.at.Seq {
+		if n == 0 || first <= r.at.Seq || first > r.at.Seq+1+Seq(len(bytes.TrimRight(r.rest, "\x00"))/8) {
 			continue
 		}
 		if Seq(binary.LittleEndian.Uint64(r.rest[i+20:])) > r.at.Seq || !torn {
