@@ -1,47 +1,58 @@
 package index
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
-	"strings"
 
 	"github.com/batpak/batpak/event"
 )
 
-// runOf returns the encoded run of the events (from, through] of s.
-func runOf(s *snapshot, from, through event.Seq) []byte {
-	b := newRunBuilder(from+1, through)
-	for seq := from + 1; seq <= through; seq++ {
-		e := s.slot(seq)
-		b.add(e.entry, e.prev)
-	}
-	return b.build()
-}
-
-// A runBuilder collects the terms of events, numbered in the order in which they are first seen.
+// A runBuilder makes the run of events. It collects their terms, numbered in the order in which they are first seen. It is
+// used again for the next run, so that a fold allocates little but the run itself.
 type runBuilder struct {
-	first, last event.Seq
+	first       event.Seq
 	times, rows []byte
-	ids         map[string]uint32 // of the terms
-	names       []string
-	counts      []uint32 // postings by term
-	used        []uint32 // the terms of all events, end to end
+	terms       []byte            // end to end
+	ends        []uint32          // where each ends in terms
+	counts      []uint32          // postings by term
+	ids         map[string]uint32 // of the terms, but those of streams
+	used        []uint32          // the terms of all events, end to end
 	events      []usedTerms
 	scratch     []byte
+	postings    []uint32 // scratch of build
+	postEnds    []uint32
+	order       []sortedTerm
 }
 
 // usedTerms says which of used are the terms of an event, those of its stream in front.
 type usedTerms struct{ from, stream, to uint32 }
 
-func newRunBuilder(first, last event.Seq) *runBuilder {
-	n := int(last + 1 - first)
-	return &runBuilder{
-		first: first, last: last,
-		rows:   make([]byte, 0, rowBytes*n),
-		ids:    make(map[string]uint32, n/2),
-		used:   make([]uint32, 0, 4*n),
-		events: make([]usedTerms, 0, n),
+// A sortedTerm is a term and the bytes of it that tell it from most others.
+type sortedTerm struct {
+	key uint64
+	id  uint32
+}
+
+// run returns the encoded run of the events (from, through] of s, which w writes.
+func (b *runBuilder) run(w *runWriter, s *snapshot, from, through event.Seq) []byte {
+	b.reset(from + 1)
+	for seq := from + 1; seq <= through; seq++ {
+		e := s.slot(seq)
+		b.add(e.entry, e.prev)
 	}
+	return b.build(w, through)
+}
+
+func (b *runBuilder) reset(first event.Seq) {
+	if b.ids == nil {
+		b.ids = make(map[string]uint32)
+	}
+	clear(b.ids)
+	b.first = first
+	b.times, b.rows, b.terms = b.times[:0], b.rows[:0], b.terms[:0]
+	b.ends, b.counts, b.used, b.events = b.ends[:0], b.counts[:0], b.used[:0], b.events[:0]
 }
 
 // add adds the next event. Its stream's terms are those of prev, the event before it in the stream, if that is in the run.
@@ -79,26 +90,33 @@ func (b *runBuilder) addRow(e *Entry) {
 	b.rows = append(b.rows, e.Hash[:8]...)
 }
 
+// addStream enters the terms of a stream that no event before had.
 func (b *runBuilder) addStream(s event.Stream) {
-	b.use(appendStreamTerm(b.scratch[:0], s))
+	b.scratch = appendStreamTerm(b.scratch[:0], s)
+	b.useID(b.enter(b.scratch))
 	namespaces(s.Entity, func(n string) { b.use(appendTextTerm(b.scratch[:0], tagNamespace, n)) })
 	if s.Lane != 0 {
 		b.use(appendLaneTerm(b.scratch[:0], s.Lane))
 	}
 }
 
-// use enters a term of the current event. The term may be in b.scratch.
+// use enters a term of the current event, unless it is there. The term may be in b.scratch.
 func (b *runBuilder) use(term []byte) {
 	b.scratch = term
 	id, ok := b.ids[string(term)]
 	if !ok {
-		id = uint32(len(b.names))
-		name := string(term)
-		b.ids[name] = id
-		b.names = append(b.names, name)
-		b.counts = append(b.counts, 0)
+		id = b.enter(term)
+		b.ids[string(term)] = id
 	}
 	b.useID(id)
+}
+
+// enter gives a new term its number.
+func (b *runBuilder) enter(term []byte) uint32 {
+	b.terms = append(b.terms, term...)
+	b.ends = append(b.ends, uint32(len(b.terms)))
+	b.counts = append(b.counts, 0)
+	return uint32(len(b.ends) - 1)
 }
 
 func (b *runBuilder) useID(id uint32) {
@@ -106,18 +124,25 @@ func (b *runBuilder) useID(id uint32) {
 	b.counts[id]++
 }
 
-// build returns the encoded run.
-func (b *runBuilder) build() []byte {
-	postings, starts := b.postings()
-	order := make([]uint32, len(b.names))
-	for i := range order {
-		order[i] = uint32(i)
+// term returns a term by its number.
+func (b *runBuilder) term(id uint32) []byte {
+	from := uint32(0)
+	if id > 0 {
+		from = b.ends[id-1]
 	}
-	slices.SortFunc(order, func(i, j uint32) int { return strings.Compare(b.names[i], b.names[j]) })
-	w := runWriter{first: b.first, last: b.last, times: [][]byte{b.times}, rows: [][]byte{b.rows}}
-	for _, id := range order {
-		l := w.term([]byte(b.names[id]), int(b.counts[id]))
-		for _, v := range postings[starts[id]:][:b.counts[id]] {
+	return b.terms[from:b.ends[id]]
+}
+
+// build returns the encoded run, which ends at last.
+func (b *runBuilder) build(w *runWriter, last event.Seq) []byte {
+	b.post()
+	b.sort()
+	size := runHeader + len(b.times) + len(b.rows) + len(b.terms) + 2*len(b.used) + 10*len(b.ends)
+	w.begin(b.first, last, size, [][]byte{b.times}, [][]byte{b.rows})
+	for _, t := range b.order {
+		l := w.term(b.term(t.id), int(b.counts[t.id]))
+		to := b.postEnds[t.id]
+		for _, v := range b.postings[to-b.counts[t.id] : to] {
 			l.add(v)
 		}
 		w.done(&l)
@@ -125,21 +150,53 @@ func (b *runBuilder) build() []byte {
 	return w.encode()
 }
 
-// postings returns the postings of all terms, ascending within each, and where those of each term start.
-func (b *runBuilder) postings() (postings, starts []uint32) {
-	starts = make([]uint32, len(b.counts))
+// post sets postings to those of all terms, ascending within each, and postEnds to where those of each term end.
+func (b *runBuilder) post() {
+	b.postEnds = b.postEnds[:0]
 	sum := uint32(0)
-	for id, n := range b.counts {
-		starts[id] = sum
+	for _, n := range b.counts {
+		b.postEnds = append(b.postEnds, sum)
 		sum += n
 	}
-	next := slices.Clone(starts)
-	postings = make([]uint32, sum)
+	b.postings = slices.Grow(b.postings[:0], int(sum))[:sum]
 	for i, u := range b.events {
 		for _, id := range b.used[u.from:u.to] {
-			postings[next[id]] = uint32(i)
-			next[id]++
+			b.postings[b.postEnds[id]] = uint32(i)
+			b.postEnds[id]++
 		}
 	}
-	return postings, starts
+}
+
+// sort sets order. Most terms are told apart by their tag and the first bytes after those that all with the tag begin with.
+func (b *runBuilder) sort() {
+	var common [256][]byte
+	for id := range b.ends {
+		t := b.term(uint32(id))
+		if c := common[t[0]]; c != nil {
+			t = c[:commonBytes(c, t)]
+		}
+		common[t[0]] = t
+	}
+	b.order = b.order[:0]
+	for id := range b.ends {
+		t := b.term(uint32(id))
+		key := [8]byte{t[0]}
+		copy(key[1:], t[len(common[t[0]]):])
+		b.order = append(b.order, sortedTerm{binary.BigEndian.Uint64(key[:]), uint32(id)})
+	}
+	slices.SortFunc(b.order, func(x, y sortedTerm) int {
+		if x.key != y.key {
+			return cmp.Compare(x.key, y.key)
+		}
+		return bytes.Compare(b.term(x.id), b.term(y.id))
+	})
+}
+
+// commonBytes returns how many bytes a and b both begin with, of which there is at least one.
+func commonBytes(a, b []byte) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }

@@ -18,7 +18,7 @@ const foldSpan = 1 << 16
 // What it folds must be durable in the log already.
 //
 // If Fold fails nothing is lost: the tail keeps what Position does not cover, and readers go on. One goroutine may fold
-// at a time, beside Append and any number of readers. A merge takes memory for the run that it makes, four times over.
+// at a time, beside Append and any number of readers. A merge takes memory for the run that it makes, twice over.
 func (x *Index) Fold(p Position) error {
 	s := x.tail.snap()
 	if p.Seq+1 < s.first || p.Seq > s.last {
@@ -27,12 +27,13 @@ func (x *Index) Fold(p Position) error {
 	err := x.update(func(tx kv.Tx, m *meta) error {
 		from := m.position.Seq
 		m.position = p
-		return m.addRuns(tx, &s, from)
+		return x.addRuns(tx, m, &s, from)
 	})
 	if err != nil {
 		return err
 	}
 	x.tail.drop(p.Seq)
+	defer x.writer.trim()
 	return x.merge()
 }
 
@@ -60,13 +61,15 @@ func (x *Index) update(change func(kv.Tx, *meta) error) error {
 }
 
 // addRuns writes the events of s from after from to the position.
-func (m *meta) addRuns(tx kv.Tx, s *snapshot, from event.Seq) error {
+func (x *Index) addRuns(tx kv.Tx, m *meta, s *snapshot, from event.Seq) error {
 	for from < m.position.Seq {
 		to := min(from+foldSpan, m.position.Seq)
-		if err := m.putRun(tx, len(m.runs), 0, runOf(s, from, to)); err != nil {
+		if err := m.putRun(tx, len(m.runs), 0, x.builder.run(&x.writer, s, from, to)); err != nil {
 			return err
 		}
-		from = to
+		if from = to; from < m.position.Seq {
+			x.writer = runWriter{} // the transaction keeps its bytes
+		}
 	}
 	return nil
 }

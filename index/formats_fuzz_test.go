@@ -170,7 +170,7 @@ func FuzzTerms(f *testing.F) {
 				terms = append(terms, name)
 			}
 		}
-		w := runWriter{first: 1, last: 9, times: [][]byte{make([]byte, timeBytes)}, rows: [][]byte{make([]byte, 9*rowBytes)}}
+		w := emptyRun(9)
 		for i, name := range terms {
 			l := w.term(name, 1)
 			l.add(uint32(i % 9))

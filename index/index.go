@@ -13,6 +13,8 @@ import (
 type Index struct {
 	store   event.StoreID
 	merging merging
+	builder runBuilder // this and the next are of the one who folds
+	writer  runWriter
 	folded  atomic.Pointer[folded]
 	tail    tail
 }

@@ -63,7 +63,7 @@ func (x *Index) merge() error {
 		if from == to {
 			return nil
 		}
-		err := x.update(func(tx kv.Tx, m *meta) error { return m.merge(tx, from, to) })
+		err := x.update(func(tx kv.Tx, m *meta) error { return m.merge(tx, &x.writer, from, to) })
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (x *Index) merge() error {
 }
 
 // merge replaces runs from to to-1 by one of the next level.
-func (m *meta) merge(tx kv.Tx, from, to int) error {
+func (m *meta) merge(tx kv.Tx, w *runWriter, from, to int) error {
 	if to-from == 1 {
 		m.runs[from].level++
 		return nil
@@ -85,7 +85,7 @@ func (m *meta) merge(tx kv.Tx, from, to int) error {
 		}
 		sources[i] = mergeSource{run: r, ref: &refs[i]}
 	}
-	b, err := mergeSources(sources)
+	b, err := mergeSources(w, sources)
 	if err != nil {
 		return err
 	}
@@ -126,9 +126,9 @@ func (s *mergeSource) load() error {
 	return nil
 }
 
-// mergeSources returns the run that holds what the sources do, which are in order.
-func mergeSources(sources []mergeSource) ([]byte, error) {
-	w := newMergedWriter(sources)
+// mergeSources returns the run that holds what the sources do, which are in order. w writes it.
+func mergeSources(w *runWriter, sources []mergeSource) ([]byte, error) {
+	beginMerged(w, sources)
 	for i := range sources {
 		if err := sources[i].load(); err != nil {
 			return nil, err
@@ -145,18 +145,16 @@ func mergeSources(sources []mergeSource) ([]byte, error) {
 	}
 }
 
-// newMergedWriter returns a writer that has the rows of all sources, and room for their terms and lists.
-func newMergedWriter(sources []mergeSource) *runWriter {
-	w := &runWriter{first: sources[0].first, last: sources[len(sources)-1].last}
-	ends, terms, lists := 0, 0, 0
+// beginMerged begins a run with the rows of all sources, and sets memory aside for what is to come.
+func beginMerged(w *runWriter, sources []mergeSource) {
+	var times, rows [][]byte
+	size := runHeader
 	for i := range sources {
 		s := &sources[i]
-		w.times, w.rows = append(w.times, s.times), append(w.rows, s.rows)
-		ends, terms, lists = ends+len(s.termEnds), terms+len(s.terms), lists+len(s.lists)
+		times, rows = append(times, s.times), append(rows, s.rows)
+		size += int(s.ref.size)
 	}
-	w.termEnds, w.listEnds = make([]byte, 0, ends), make([]byte, 0, ends)
-	w.terms, w.lists = make([]byte, 0, terms), make([]byte, 0, lists)
-	return w
+	w.begin(sources[0].first, sources[len(sources)-1].last, size, times, rows)
 }
 
 func leastTerm(sources []mergeSource) []byte {
@@ -191,7 +189,7 @@ func mergeTerm(w *runWriter, sources []mergeSource, term []byte) error {
 			continue
 		}
 		s := &sources[i]
-		if err := copyList(&out, &lists[i], uint32(s.first-w.first)); err != nil {
+		if err := copyList(&out, &lists[i], uint32(s.first-sources[0].first)); err != nil {
 			return s.ref.damaged(err)
 		}
 		if err := s.advance(); err != nil {

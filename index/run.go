@@ -17,7 +17,7 @@ import (
 // their terms, sorted, each with the list of the events that have it. It never changes. Integers are little-endian.
 //
 //	 0  u32  CRC-32C of everything after it
-//	 4  u32  format, 1
+//	 4  u32  format, 2
 //	 8  u64  first seq
 //	16  u64  last seq
 //	24  u32  n, the count of terms
@@ -27,10 +27,10 @@ import (
 //	      u32  offset of the record in its segment, in bytes
 //	      u32  length of the record in bytes
 //	      8 B  the first bytes of the event's hash
+//	    the lists, end to end, in the order of their terms
+//	    the terms, end to end, in strictly ascending order of bytes
 //	    n × u32  where each term ends in the terms, ascending
 //	    n × u32  where each list ends in the lists, ascending
-//	    the terms, end to end, in strictly ascending order of bytes
-//	    the lists, end to end, in the order of their terms
 //
 // Which events have a time does not depend on where a run begins, so times and rows of a merged run are those of its
 // parts, end to end.
@@ -42,7 +42,7 @@ type run struct {
 }
 
 const (
-	runFormat  = 1
+	runFormat  = 2
 	runHeader  = 32
 	rowBytes   = 16
 	timeBytes  = 8
@@ -74,27 +74,26 @@ func parseRun(b []byte) (run, error) {
 		return run{}, errRange
 	}
 	n, terms := uint64(binary.LittleEndian.Uint32(b[24:])), uint64(binary.LittleEndian.Uint32(b[28:]))
+	times, rows := timeBytes*timesIn(r.first, r.last), rowBytes*uint64(r.last-r.first+1)
 	rest := b[runHeader:]
-	for _, p := range []struct {
-		part  *[]byte
-		bytes uint64
-	}{
-		{&r.times, timeBytes * timesIn(r.first, r.last)},
-		{&r.rows, rowBytes * uint64(r.last-r.first+1)},
-		{&r.termEnds, 4 * n},
-		{&r.listEnds, 4 * n},
-		{&r.terms, terms},
-	} {
-		if p.bytes > uint64(len(rest)) {
-			return run{}, errShort
-		}
-		*p.part, rest = rest[:p.bytes], rest[p.bytes:]
+	if times+rows+terms+8*n > uint64(len(rest)) {
+		return run{}, errShort
 	}
-	r.lists = rest
+	r.times, rest = rest[:times], rest[times:]
+	r.rows, rest = rest[:rows], rest[rows:]
+	rest, r.listEnds = cutEnd(rest, 4*n)
+	rest, r.termEnds = cutEnd(rest, 4*n)
+	r.lists, r.terms = cutEnd(rest, terms)
 	if lastEnd(r.termEnds) != terms || lastEnd(r.listEnds) != uint64(len(r.lists)) {
 		return run{}, errTerms
 	}
 	return r, nil
+}
+
+// cutEnd splits the last n bytes off b, which has them.
+func cutEnd(b []byte, n uint64) (rest, end []byte) {
+	at := uint64(len(b)) - n
+	return b[:at], b[at:]
 }
 
 func lastEnd(ends []byte) uint64 {
@@ -172,39 +171,63 @@ func (r *run) find(term []byte) (l list, ok bool, err error) {
 	return l, err == nil, err
 }
 
-// A runWriter collects the parts of a run: rows and terms, ascending, with their lists.
+// A runWriter writes one run after another: begin, then each term in ascending order with its list, then encode.
 type runWriter struct {
-	first, last        event.Seq
-	times, rows        [][]byte // end to end
+	buf                []byte // the run up to its lists, as far as there are
+	lists              int    // where they start in buf
+	terms              []byte
 	termEnds, listEnds []byte
-	terms, lists       []byte
+}
+
+// begin starts the run of the events first to last, of about size bytes. times and rows are its own, in parts.
+func (w *runWriter) begin(first, last event.Seq, size int, times, rows [][]byte) {
+	header := [runHeader]byte{}
+	binary.LittleEndian.PutUint32(header[4:], runFormat)
+	binary.LittleEndian.PutUint64(header[8:], uint64(first))
+	binary.LittleEndian.PutUint64(header[16:], uint64(last))
+	w.buf = append(slices.Grow(w.buf[:0], size), header[:]...)
+	for _, b := range times {
+		w.buf = append(w.buf, b...)
+	}
+	for _, b := range rows {
+		w.buf = append(w.buf, b...)
+	}
+	w.lists = len(w.buf)
+	w.terms, w.termEnds, w.listEnds = w.terms[:0], w.termEnds[:0], w.listEnds[:0]
 }
 
 // term begins the next term; the caller adds count postings to the list it returns, and gives it back to done.
 func (w *runWriter) term(term []byte, count int) listWriter {
 	w.terms = append(w.terms, term...)
 	w.termEnds = binary.LittleEndian.AppendUint32(w.termEnds, uint32(len(w.terms)))
-	return newListWriter(w.lists, count)
+	return newListWriter(w.buf, count)
 }
 
 func (w *runWriter) done(l *listWriter) {
-	w.lists = l.dst
-	w.listEnds = binary.LittleEndian.AppendUint32(w.listEnds, uint32(len(w.lists)))
+	w.buf = l.dst
+	w.listEnds = binary.LittleEndian.AppendUint32(w.listEnds, uint32(len(w.buf)-w.lists))
 }
 
-// encode returns the run, which must not be longer than a value of kv may be: see foldSpan and maxMergeBytes.
+// encode returns the run, which must not be longer than a value of kv may be: see foldSpan and maxMergeBytes. It is good
+// until the next begins.
 func (w *runWriter) encode() []byte {
-	header := make([]byte, runHeader)
-	binary.LittleEndian.PutUint32(header[4:], runFormat)
-	binary.LittleEndian.PutUint64(header[8:], uint64(w.first))
-	binary.LittleEndian.PutUint64(header[16:], uint64(w.last))
-	binary.LittleEndian.PutUint32(header[24:], uint32(len(w.termEnds)/4))
-	binary.LittleEndian.PutUint32(header[28:], uint32(len(w.terms)))
-	parts := slices.Concat([][]byte{header}, w.times, w.rows, [][]byte{w.termEnds, w.listEnds, w.terms, w.lists})
-	b := slices.Concat(parts...)
+	w.buf = append(append(append(w.buf, w.terms...), w.termEnds...), w.listEnds...)
+	b := w.buf
 	if len(b) > kv.MaxValueBytes {
-		panic(fmt.Sprintf("index: run %d to %d of %d bytes", w.first, w.last, len(b)))
+		panic(fmt.Sprintf("index: run of %d bytes", len(b)))
 	}
+	binary.LittleEndian.PutUint32(b[24:], uint32(len(w.termEnds)/4))
+	binary.LittleEndian.PutUint32(b[28:], uint32(len(w.terms)))
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	return b
+}
+
+// maxSpareBytes bounds each of the buffers that are kept from one run to the next.
+const maxSpareBytes = 4 << 20
+
+// trim lets go of memory that only a large run needed.
+func (w *runWriter) trim() {
+	if max(cap(w.buf), cap(w.terms), cap(w.termEnds)) > maxSpareBytes {
+		*w = runWriter{}
+	}
 }

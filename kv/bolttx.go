@@ -161,7 +161,9 @@ func (t *boltTx) Put(bucket string, key, value []byte) error {
 	if err := checkPut(bucket, key, value); err != nil {
 		return err
 	}
-	value = append([]byte{}, value...) // bbolt keeps the slice; and never nil, which would read as absent
+	if value == nil {
+		value = []byte{} // nil would read as absent
+	}
 	t.enter()
 	b := t.bucket(bucket)
 	if b == nil {

@@ -59,7 +59,8 @@ type Tx interface {
 	// Get returns the value of key, or nil if there is no such key or bucket. The value of a present key is not nil.
 	Get(bucket string, key []byte) []byte
 
-	// Put sets the value of key, and creates the bucket if it is new. It copies key and value.
+	// Put sets the value of key, and creates the bucket if it is new. It copies the key; the value must not be changed
+	// before the transaction has ended.
 	// It returns ErrReadOnly in a View and ErrSize if a bound is broken; either way nothing changes.
 	Put(bucket string, key, value []byte) error
 

@@ -147,21 +147,19 @@ func testGet(t *testing.T, db kv.DB) {
 }
 
 func testPutCopies(t *testing.T, db kv.DB) {
+	value := []byte("value")
 	update(t, db, func(tx kv.Tx) {
-		key, value := []byte("key"), []byte("value")
+		key := []byte("key")
 		if err := tx.Put("b", key, value); err != nil {
 			t.Fatal(err)
 		}
 		copy(key, "xxx")
-		copy(value, "xxxxx")
 		wantPairs(t, tx, "b", "key=value")
 		if err := tx.Delete("b", key); err != nil {
 			t.Fatal(err)
 		}
-		if v := tx.Get("b", []byte("key")); cap(v) < len("value") {
-			t.Fatalf("value has capacity %d", cap(v))
-		}
 	})
+	copy(value, "xxxxx")
 	wantBucket(t, db, "b", "key=value")
 }
 
