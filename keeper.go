@@ -132,6 +132,7 @@ func (k *keeper) run(s *Store) {
 			k.awake.Store(false)
 			if s.accepted().Seq == p.Seq || !k.awake.CompareAndSwap(false, true) {
 				asleep = true
+				s.rest()
 				continue // until the next note
 			}
 		}
@@ -181,4 +182,11 @@ func (s *Store) foldTo(p index.Position) error {
 	s.keeper.folded.Store(uint64(x.Position().Seq))
 	s.changed.fire()
 	return err
+}
+
+// rest lets go of memory that is of no use while nothing is appended.
+func (s *Store) rest() {
+	s.kvMu.Lock()
+	defer s.kvMu.Unlock()
+	s.index.Trim()
 }

@@ -18,6 +18,7 @@ type runBuilder struct {
 	ends        []uint32          // where each ends in terms
 	counts      []uint32          // postings by term
 	ids         map[string]uint32 // of the terms, but those of streams
+	recent      [256]uint32       // of some of them, less one: by a few of their bytes
 	used        []uint32          // the terms of all events, end to end
 	events      []usedTerms
 	scratch     []byte
@@ -50,6 +51,7 @@ func (b *runBuilder) reset(first event.Seq) {
 		b.ids = make(map[string]uint32)
 	}
 	clear(b.ids)
+	clear(b.recent[:])
 	b.first = first
 	b.times, b.rows, b.terms = b.times[:0], b.rows[:0], b.terms[:0]
 	b.ends, b.counts, b.used, b.events = b.ends[:0], b.counts[:0], b.used[:0], b.events[:0]
@@ -103,11 +105,18 @@ func (b *runBuilder) addStream(s event.Stream) {
 // use enters a term of the current event, unless it is there. The term may be in b.scratch.
 func (b *runBuilder) use(term []byte) {
 	b.scratch = term
+	n := len(term)
+	recent := &b.recent[term[n-1]+31*term[n/2]+7*term[0]] // saves most look-ups, as scopes and kinds are few
+	if *recent > 0 && bytes.Equal(b.term(*recent-1), term) {
+		b.useID(*recent - 1)
+		return
+	}
 	id, ok := b.ids[string(term)]
 	if !ok {
 		id = b.enter(term)
 		b.ids[string(term)] = id
 	}
+	*recent = id + 1
 	b.useID(id)
 }
 

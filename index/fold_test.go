@@ -2,6 +2,7 @@ package index
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"testing"
 
@@ -11,11 +12,29 @@ import (
 
 func openMemory(t testing.TB) *Index {
 	t.Helper()
-	x, err := Open(kv.NewMemory(), testStore)
-	if err != nil {
-		t.Fatal(err)
+	return must[*Index](t)(Open(kv.NewMemory(), testStore))
+}
+
+func openBolt(t testing.TB) *Index {
+	t.Helper()
+	root := must[*os.Root](t)(os.OpenRoot(t.TempDir()))
+	db := must[kv.DB](t)(kv.OpenBolt(root, "index.bolt"))
+	t.Cleanup(func() {
+		if err := errors.Join(db.Close(), root.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return must[*Index](t)(Open(db, testStore))
+}
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
-	return x
 }
 
 // appendAll appends n new events of m.
@@ -84,11 +103,16 @@ func (d *failingAfter) Update(fn func(kv.Tx) error) error {
 
 // TestFoldMany folds more events than one new run may have, in which one stream has more than a page walks back for.
 func TestFoldMany(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { testFoldMany(t, openMemory(t)) })
+	t.Run("bolt", func(t *testing.T) { testFoldMany(t, openBolt(t)) })
+}
+
+func testFoldMany(t *testing.T, x *Index) {
 	var m model
-	x := openMemory(t)
 	appendAll(x, &m, foldSpan+5000)
 	stream := event.Query{Entity: "a:b", Lane: new(event.Lane(1)), ClockAfter: 100}
 	for _, folded := range []event.Seq{0, 1000, m.last() - 3000, m.last()} {
+		x.Trim()
 		if err := x.Fold(Position{Seq: folded}); err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,13 @@ func (l *list) block(k int, buf *[blockLen]uint32) ([]uint32, error) {
 	out := buf[:min(blockLen, l.count-k*blockLen)]
 	out[0] = v
 	for i := 1; i < len(out); i++ {
-		d, n := uvarint(rest)
+		var d uint32
+		n := 1
+		if len(rest) > 0 && rest[0] < 0x80 { // as most are
+			d = uint32(rest[0])
+		} else {
+			d, n = uvarint(rest)
+		}
 		if d == 0 || d > l.span-v { // also if there is none
 			return nil, errList
 		}

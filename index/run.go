@@ -221,13 +221,3 @@ func (w *runWriter) encode() []byte {
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	return b
 }
-
-// maxSpareBytes bounds each of the buffers that are kept from one run to the next.
-const maxSpareBytes = 4 << 20
-
-// trim lets go of memory that only a large run needed.
-func (w *runWriter) trim() {
-	if max(cap(w.buf), cap(w.terms), cap(w.termEnds)) > maxSpareBytes {
-		*w = runWriter{}
-	}
-}
