@@ -176,16 +176,16 @@ func (s *Store) noneKnown(drafts []draft) error {
 
 // keyed returns the header and hash of the event with an idempotency key, or nil.
 func (s *Store) keyed(key string) (*event.Header, event.Hash, error) {
-	var seq event.Seq
+	var row index.Row
 	var ok bool
 	err := s.indexed(func(x *index.Index) (err error) {
-		seq, ok, err = x.Key(key)
+		row, ok, err = x.Key(key)
 		return err
 	})
 	if err != nil || !ok {
 		return nil, event.Hash{}, err
 	}
-	return s.headerAt(seq)
+	return s.rowHeader(&row)
 }
 
 // A batch is a commit being built.
@@ -241,7 +241,11 @@ func (b *batch) commit(drafts []draft) ([]Receipt, error) {
 func (b *batch) place(d *draft, i int, h *event.Header) error {
 	s := b.s
 	stream := d.header.Stream()
-	at, ok := b.heads[stream]
+	var at head
+	ok := false
+	if b.heads != nil {
+		at, ok = b.heads[stream]
+	}
 	if !ok {
 		known, err := s.head(stream)
 		if err != nil {

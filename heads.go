@@ -16,7 +16,7 @@ type head struct {
 }
 
 // maxHeads bounds each of the two generations of the cache.
-const maxHeads = 32 << 10
+const maxHeads = 64 << 10
 
 // heads remembers the heads of the streams appended to last. When the young generation is full it becomes the old one,
 // and what only the old one had is forgotten: the index knows it, or the tail.
@@ -61,42 +61,32 @@ func (s *Store) head(stream event.Stream) (*head, error) {
 	if v := s.heads.get(stream); v != nil {
 		return v, nil
 	}
-	var seq event.Seq
+	var row index.Row
 	var ok bool
 	err := s.indexed(func(x *index.Index) (err error) {
-		seq, ok, err = x.Head(stream)
+		row, ok, err = x.Head(stream)
 		return err
 	})
 	if err != nil || !ok {
 		return nil, err
 	}
-	h, hash, err := s.headerAt(seq)
+	h, hash, err := s.rowHeader(&row)
 	if err != nil {
 		return nil, err
 	}
 	if h.Stream() != stream {
-		return nil, fmt.Errorf("head of stream %s/%d: event %d belongs to %s/%d: %w", stream.Entity, stream.Lane, seq, h.Entity, h.Lane, ErrCorrupt)
+		return nil, fmt.Errorf("head of stream %s/%d: event %d belongs to %s/%d: %w", stream.Entity, stream.Lane, row.Seq, h.Entity, h.Lane, ErrCorrupt)
 	}
-	v := &head{seq, h.Clock, hash, nil}
+	v := &head{row.Seq, h.Clock, hash, nil}
 	s.heads.add(stream, v)
 	return v, nil
 }
 
-// headerAt returns the header and the hash of an event that may not be visible or even written yet. The caller holds
-// commitMu.
-func (s *Store) headerAt(seq event.Seq) (*event.Header, event.Hash, error) {
-	row, err := s.row(seq)
-	if err != nil {
-		return nil, event.Hash{}, err
-	}
-	return s.rowHeader(&row)
-}
-
-// rowHeader returns the header and the hash of the event of a row, from memory if it is in the tail.
+// rowHeader returns the header and the hash of the event of a row, from memory if it is in the tail: it may not even be
+// written yet.
 func (s *Store) rowHeader(row *index.Row) (*event.Header, event.Hash, error) {
 	if row.Entry != nil {
 		return &row.Entry.Header, row.Entry.Hash, nil
 	}
-	e, err := s.read(row)
-	return &e.Header, e.Hash, err
+	return s.readHeader(row)
 }

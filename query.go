@@ -268,15 +268,9 @@ func (l *links) check(q *Query, e *Event) error {
 
 // checkBefore checks e against what the index remembers of the event before it.
 func (l *links) checkBefore(e *Event) error {
-	var seq event.Seq
 	var row index.Row
-	err := l.v.indexed(func(x *index.Index) error {
-		var ok bool
-		var err error
-		if seq, ok, err = x.StreamSeq(e.Stream(), e.Clock-1); err != nil || !ok {
-			return err
-		}
-		row, err = x.Row(seq)
+	err := l.v.indexed(func(x *index.Index) (err error) {
+		row, _, err = x.Clock(e.Stream(), e.Clock-1)
 		return err
 	})
 	if err != nil {

@@ -596,7 +596,7 @@ func TestInvalidVectors(t *testing.T) {
 	for _, r := range records.Invalid {
 		rec, err := log.ParseRecord(r.Hex)
 		if err == nil {
-			if e, bad := chain.OpenHeader(0, rec.Header, len(rec.Payload)); bad == nil || bad.Check == "seq" {
+			if e, bad := chain.OpenHeader(0, rec.Header, rec.Payload); bad == nil || bad.Check == "seq" {
 				if _, bad = chain.Open(e.Seq, rec.Header, rec.Payload); bad == nil {
 					t.Errorf("invalid record %q was accepted", r.Name)
 				}

@@ -297,7 +297,7 @@ func (v *verifier) hash(p *piece) {
 
 func (v *verifier) openRecord(r *log.Record) (Event, *chain.Finding) {
 	if v.opts.LinksOnly {
-		return chain.OpenHeader(r.Seq, r.Header, len(r.Payload))
+		return chain.OpenHeader(r.Seq, r.Header, r.Payload)
 	}
 	return chain.Open(r.Seq, r.Header, r.Payload)
 }
@@ -453,11 +453,11 @@ func (v *verifier) finish() error {
 // judgeHead checks that the index has the same newest event of a stream, or one that was appended since.
 func (v *verifier) judgeHead(stream event.Stream, t tip) error {
 	return v.index.indexed(func(x *index.Index) error {
-		seq, ok, err := x.Head(stream)
-		if err != nil || ok && (seq == t.seq || seq > v.until.Seq) {
+		row, ok, err := x.Head(stream)
+		if err != nil || ok && (row.Seq == t.seq || row.Seq > v.until.Seq) {
 			return err
 		}
-		v.add(Finding{Seq: t.seq, Check: "head of stream " + stream.Entity, Expected: fmt.Sprint(t.seq), Found: fmt.Sprint(seq)})
+		v.add(Finding{Seq: t.seq, Check: "head of stream " + stream.Entity, Expected: fmt.Sprint(t.seq), Found: fmt.Sprint(row.Seq)})
 		return nil
 	})
 }

@@ -128,7 +128,19 @@ func (v *view) read(row *index.Row) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	return v.open(segment, row, b)
+	return v.open(segment, row, b, chain.Open)
+}
+
+// readHeader returns the header and the hash of the event of a row, which must have been written. The payload is not looked
+// at: what is chained to the event, or compared with it, is in its header.
+func (v *view) readHeader(row *index.Row) (*event.Header, event.Hash, error) {
+	segment := v.segments.Locate(row.Seq)
+	b, err := v.segments.Read(segment, int64(row.Offset), int64(row.Length))
+	if err != nil {
+		return nil, event.Hash{}, err
+	}
+	e, err := v.open(segment, row, b, chain.OpenHeader)
+	return &e.Header, e.Hash, err
 }
 
 func (v *view) row(seq event.Seq) (row index.Row, err error) {
@@ -139,15 +151,15 @@ func (v *view) row(seq event.Seq) (row index.Row, err error) {
 	return row, err
 }
 
-// open turns the bytes of a record into an event, which aliases them, and checks them: against themselves, and against
-// what the index remembers of the event's hash.
-func (v *view) open(segment event.Seq, row *index.Row, b []byte) (Event, error) {
+// open turns the bytes of a record into an event, which aliases them, and checks them: against themselves, as check does it,
+// and against what the index remembers of the event's hash.
+func (v *view) open(segment event.Seq, row *index.Row, b []byte, check func(event.Seq, []byte, []byte) (Event, *chain.Finding)) (Event, error) {
 	var bad *chain.Finding
 	var e Event
 	r, err := log.ParseRecord(b)
 	if err != nil {
 		bad = &chain.Finding{Seq: row.Seq, Check: "record", Expected: fmt.Sprintf("%d bytes", row.Length), Found: err.Error()}
-	} else if e, bad = chain.Open(row.Seq, r.Header, r.Payload); bad == nil && [8]byte(e.Hash[:8]) != row.Check {
+	} else if e, bad = check(row.Seq, r.Header, r.Payload); bad == nil && [8]byte(e.Hash[:8]) != row.Check {
 		bad = &chain.Finding{Seq: row.Seq, ID: e.ID, Check: "event hash", Expected: fmt.Sprintf("%x…", row.Check), Found: e.Hash.String()}
 	}
 	if bad != nil {
@@ -231,7 +243,7 @@ func (s *span) open(v *view) {
 	for i := range s.rows {
 		row := &s.rows[i]
 		start := int64(row.Offset) - s.from
-		e, err := v.open(s.segment, row, b[start:start+int64(row.Length):start+int64(row.Length)])
+		e, err := v.open(s.segment, row, b[start:start+int64(row.Length):start+int64(row.Length)], chain.Open)
 		if err != nil {
 			s.err = err
 			return
@@ -315,17 +327,17 @@ func (v *view) Walk(id ID, limit int) (Walk, error) {
 
 // streamEvent returns the event with this clock in a stream.
 func (v *view) streamEvent(s event.Stream, c event.Clock) (Event, error) {
-	var seq event.Seq
+	var row index.Row
 	var ok bool
 	err := v.indexed(func(x *index.Index) (err error) {
-		seq, ok, err = x.StreamSeq(s, c)
+		row, ok, err = x.Clock(s, c)
 		return err
 	})
 	if err != nil {
 		return Event{}, err
 	}
-	if !ok {
+	if !ok || row.Seq > v.Visible() {
 		return Event{}, fmt.Errorf("event %d of stream %s/%d: %w", c, s.Entity, s.Lane, ErrNotFound)
 	}
-	return v.at(seq)
+	return v.read(&row)
 }

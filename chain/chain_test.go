@@ -152,7 +152,7 @@ func TestOpen(t *testing.T) {
 		if e.Hash != Event(b) || string(e.Payload) != tt.payload {
 			t.Errorf("%s: hash %v, payload %q", tt.name, e.Hash, e.Payload)
 		}
-		_, f = OpenHeader(tt.seq, b, len(tt.payload))
+		_, f = OpenHeader(tt.seq, b, []byte(tt.payload))
 		if tt.check == "content hash" {
 			tt.check = ""
 		}

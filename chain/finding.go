@@ -52,18 +52,17 @@ func first(fs ...*Finding) *Finding {
 // Open decodes the header and the payload of a record that should be event seq and checks them against each other. The
 // payload of the result aliases the argument. A finding has no file and offset: the caller knows those.
 func Open(seq event.Seq, header, payload []byte) (event.Event, *Finding) {
-	e, bad := OpenHeader(seq, header, len(payload))
-	e.Payload = payload
+	e, bad := OpenHeader(seq, header, payload)
 	if bad == nil {
 		bad = differ(&e, "content hash", e.Content, Content(payload))
 	}
 	return e, bad
 }
 
-// OpenHeader is Open without the payload, of which only the length is checked.
-func OpenHeader(seq event.Seq, header []byte, payloadLength int) (event.Event, *Finding) {
+// OpenHeader is Open, but of the payload it checks only the length.
+func OpenHeader(seq event.Seq, header, payload []byte) (event.Event, *Finding) {
 	h, err := event.DecodeHeader(header)
-	e := event.Event{Header: h, Hash: Event(header)}
+	e := event.Event{Header: h, Payload: payload, Hash: Event(header)}
 	if err != nil {
 		return e, &Finding{Seq: seq, Check: "header", Expected: "a valid header", Found: err.Error()}
 	}
@@ -71,7 +70,7 @@ func OpenHeader(seq event.Seq, header []byte, payloadLength int) (event.Event, *
 		differ(&e, "seq", seq, h.Seq),
 		differ(&e, "seq in the id", seq, h.ID.Seq()),
 		differ(&e, "time in the id", int64(h.Time)/1000, h.ID.Milli()),
-		differ(&e, "payload length", int(h.PayloadLength), payloadLength),
+		differ(&e, "payload length", int(h.PayloadLength), len(payload)),
 	)
 }
 

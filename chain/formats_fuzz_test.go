@@ -159,7 +159,7 @@ func checkOpen(t *testing.T, seq event.Seq, header, payload []byte) {
 			t.Errorf("finding %+v", bad)
 		}
 	}
-	if _, bad := OpenHeader(seq, header, len(payload)); (bad == nil) != agree {
+	if _, bad := OpenHeader(seq, header, payload); (bad == nil) != agree {
 		t.Errorf("%x as the header of event %d: %v", header, seq, bad)
 	}
 	if same && string(event.AppendHeader(nil, &e.Header)) != string(header) {

@@ -219,7 +219,7 @@ func benchReads(b *testing.B, x *Index, events, entities int) {
 		return 0, err
 	})
 	run("stream-seq", func() (int, error) {
-		_, _, err := x.StreamSeq(event.Stream{Entity: benchEntity(r.Uint64N(uint64(entities)))}, 3)
+		_, _, err := x.Clock(event.Stream{Entity: benchEntity(r.Uint64N(uint64(entities)))}, 3)
 		return 0, err
 	})
 	run("entity-page-100", func() (int, error) {

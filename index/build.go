@@ -146,7 +146,7 @@ func (b *runBuilder) term(id uint32) []byte {
 func (b *runBuilder) build(w *runWriter, last event.Seq) []byte {
 	b.post()
 	b.sort()
-	size := runHeader + len(b.times) + len(b.rows) + len(b.terms) + 2*len(b.used) + 10*len(b.ends)
+	size := runHeader + len(b.times) + len(b.rows) + len(b.terms) + 2*len(b.used) + 11*len(b.ends)
 	w.begin(b.first, last, size, [][]byte{b.times}, [][]byte{b.rows})
 	for _, t := range b.order {
 		l := w.term(b.term(t.id), int(b.counts[t.id]))

@@ -126,7 +126,8 @@ func askHeads(t *testing.T, x *Index, m *model) {
 		last = x.Last()
 		for _, entity := range entities {
 			s := event.Stream{Entity: entity}
-			seq, ok, err := x.Head(s)
+			row, ok, err := x.Head(s)
+			seq := row.Seq
 			if err != nil || ok && (seq < seen[s] || m.at(seq).Header.Stream() != s) || !ok && seen[s] != 0 {
 				t.Errorf("head of %v: %d %v %v after %d", s, seq, ok, err, seen[s])
 				return
@@ -136,8 +137,8 @@ func askHeads(t *testing.T, x *Index, m *model) {
 				continue
 			}
 			c := m.at(seq).Header.Clock
-			if at, ok, err := x.StreamSeq(s, c); err != nil || !ok || at != seq {
-				t.Errorf("event %d of %v: %d %v %v, want %d", c, s, at, ok, err, seq)
+			if at, ok, err := x.Clock(s, c); err != nil || !ok || at.Seq != seq {
+				t.Errorf("event %d of %v: %d %v %v, want %d", c, s, at.Seq, ok, err, seq)
 				return
 			}
 		}

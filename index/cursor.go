@@ -236,20 +236,31 @@ func (u *union) cursor(r *run, reverse bool) (counted, error) {
 
 // add adds cursors over the lists of the terms in t.
 func (c *orCursor) add(r *run, t termRange) error {
+	if t.to == nil {
+		l, ok, err := r.find(t.from)
+		if ok {
+			c.addList(l)
+		}
+		return err
+	}
 	for i := r.search(t.from); i < r.len(); i++ {
 		term := r.term(i)
 		if term == nil {
 			return errTerms
 		}
-		if t.to == nil && !bytes.Equal(term, t.from) || t.to != nil && bytes.Compare(term, t.to) >= 0 {
+		if bytes.Compare(term, t.to) >= 0 {
 			break
 		}
 		l, err := r.list(i)
 		if err != nil {
 			return err
 		}
-		c.of = append(c.of, &listCursor{list: l, reverse: c.reverse})
-		c.count += l.count
+		c.addList(l)
 	}
 	return nil
+}
+
+func (c *orCursor) addList(l list) {
+	c.of = append(c.of, &listCursor{list: l, reverse: c.reverse})
+	c.count += l.count
 }

@@ -82,14 +82,14 @@ func answers(db kv.DB) (out []string) {
 		add(fmt.Sprint(rows, next, more), err)
 	}
 	for _, entity := range []string{"a:b", "a"} {
-		seq, _, err := x.Head(event.Stream{Entity: entity})
-		add(seq, err)
-		seq, _, err = x.StreamSeq(event.Stream{Entity: entity}, 30)
-		add(seq, err)
+		row, _, err := x.Head(event.Stream{Entity: entity})
+		add(row, err)
+		row, _, err = x.Clock(event.Stream{Entity: entity}, 30)
+		add(row, err)
 	}
-	seq, _, err := x.Key("k")
-	add(seq, err)
-	seq, err = x.Seek(1_000_400)
+	row, _, err := x.Key("k")
+	add(row, err)
+	seq, err := x.Seek(1_000_400)
 	add(seq, err)
 	for _, tag := range []byte{Entities, Namespaces, Scopes, Kinds} {
 		terms, err := x.Terms(tag, "", "", 10)

@@ -61,7 +61,22 @@ func (x *Index) update(change func(kv.Tx, *meta) error) error {
 		return damage(err)
 	}
 	x.folded.Store(&folded{f.db, next})
-	return nil
+	return x.lookAtNew(f.meta)
+}
+
+// lookAtNew compares the checksums of the runs that were not in the meta record before: here it keeps nobody waiting.
+func (x *Index) lookAtNew(before *meta) error {
+	return x.view(func(v view) error {
+		for i := range v.runs {
+			if slices.ContainsFunc(before.runs, func(r runRef) bool { return r.verified == v.meta.runs[i].verified }) {
+				continue
+			}
+			if _, err := v.open(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // addRuns writes the events of s from after from to the position.

@@ -87,11 +87,11 @@ func (l *listing) merge(v *view) error {
 	var sources []termSource
 	for i := range v.meta.runs {
 		ref := &v.meta.runs[i]
-		r, err := ref.open(v.tx)
+		r, err := v.open(i)
 		if err != nil {
 			return err
 		}
-		s := termSource{listing: l, run: r, ref: ref, i: r.search(l.start())}
+		s := termSource{listing: l, run: *r, ref: ref, i: r.search(l.start())}
 		if err := s.advance(); err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func (x *Index) Row(seq event.Seq) (row Row, err error) {
 		return s.row(seq), nil
 	}
 	err = x.view(func(v view) error {
-		r, err := v.meta.runs[v.meta.find(seq)].open(v.tx)
+		r, err := v.open(v.meta.find(seq))
 		if err == nil {
 			row = r.row(uint32(seq - r.first))
 		}
@@ -48,43 +48,47 @@ func (x *Index) Seek(t event.Timestamp) (seq event.Seq, err error) {
 	return seq, err
 }
 
-// Head returns the newest event of a stream, and whether there is one.
-func (x *Index) Head(s event.Stream) (event.Seq, bool, error) {
-	if _, seq := x.tail.snapStream(s); seq != 0 {
-		return seq, true, nil
+// Head returns the row of the newest event of a stream, and whether there is one.
+func (x *Index) Head(s event.Stream) (Row, bool, error) {
+	if tail, seq := x.tail.snapStream(s); seq != 0 {
+		return tail.row(seq), true, nil
 	}
 	return x.newest(appendStreamTerm(nil, s))
 }
 
-// Key returns the newest event that has this idempotency key, and whether there is one.
-func (x *Index) Key(key string) (event.Seq, bool, error) {
-	if seq, ok := x.tail.key(key); ok {
-		return seq, true, nil
+// Key returns the row of the newest event that has this idempotency key, and whether there is one.
+func (x *Index) Key(key string) (Row, bool, error) {
+	if tail, seq := x.tail.snapKey(key); seq != 0 {
+		return tail.row(seq), true, nil
 	}
 	return x.newest(appendTextTerm(nil, tagKey, key))
 }
 
-// newest returns the newest folded event that has a term, and whether there is one.
-func (x *Index) newest(term []byte) (seq event.Seq, ok bool, err error) {
+// newest returns the row of the newest folded event that has a term, and whether there is one.
+func (x *Index) newest(term []byte) (row Row, ok bool, err error) {
 	if x.Position().Seq == 0 {
-		return 0, false, nil
+		return Row{}, false, nil
 	}
 	err = x.view(func(v view) error {
-		seq, err = v.newest(term)
+		row, err = v.newest(term)
 		return err
 	})
-	return seq, seq != 0, err
+	return row, row.Seq != 0, err
 }
 
-// StreamSeq returns the event of a stream that has clock c, and whether there is one.
-func (x *Index) StreamSeq(s event.Stream, c event.Clock) (seq event.Seq, ok bool, err error) {
+// Clock returns the row of the event of a stream that has clock c, and whether there is one.
+func (x *Index) Clock(s event.Stream, c event.Clock) (row Row, ok bool, err error) {
 	tail, head := x.tail.snapStream(s)
-	if seq, done := tail.streamSeq(head, c); done || c == 0 {
-		return seq, seq != 0, nil
+	seq, done := tail.streamSeq(head, c)
+	switch {
+	case seq != 0:
+		return tail.row(seq), true, nil
+	case done || c == 0:
+		return Row{}, false, nil
 	}
 	err = x.view(func(v view) error {
-		seq, err = v.nth(appendStreamTerm(nil, s), uint64(c))
+		row, err = v.nth(appendStreamTerm(nil, s), uint64(c))
 		return err
 	})
-	return seq, seq != 0, err
+	return row, row.Seq != 0, err
 }

@@ -180,22 +180,23 @@ func (f *foldedPage) narrowTime() error {
 
 func (f *foldedPage) narrowClock(stream []byte) error {
 	if f.q.ClockAfter != 0 {
-		seq, err := f.view.nth(stream, uint64(f.q.ClockAfter)+1)
+		row, err := f.view.nth(stream, uint64(f.q.ClockAfter)+1)
 		if err != nil {
 			return err
 		}
+		seq := row.Seq
 		if seq == 0 { // not in the folded part
 			seq = f.through + 1
 		}
 		f.after = max(f.after, seq-1)
 	}
 	if f.q.ClockThrough != 0 {
-		seq, err := f.view.nth(stream, uint64(f.q.ClockThrough))
+		row, err := f.view.nth(stream, uint64(f.q.ClockThrough))
 		if err != nil {
 			return err
 		}
-		if seq != 0 {
-			f.through = min(f.through, seq)
+		if row.Seq != 0 {
+			f.through = min(f.through, row.Seq)
 		}
 	}
 	return nil
@@ -209,27 +210,27 @@ func (f *foldedPage) add() error {
 	s := selectionOf(f.q)
 	runs := f.view.meta.runs
 	for i := range runs {
-		r := &runs[i]
 		if f.q.Reverse {
-			r = &runs[len(runs)-1-i]
+			i = len(runs) - 1 - i
 		}
-		if r.last <= f.after || r.first > f.through {
+		if r := &runs[i]; r.last <= f.after || r.first > f.through {
 			continue
 		}
-		if err := f.addRun(s, r); err != nil || f.full() {
+		if err := f.addRun(s, i); err != nil || f.full() {
 			return err
 		}
 	}
 	return nil
 }
 
-// addRun adds the rows of the candidates in one run.
-func (f *foldedPage) addRun(s selection, r *runRef) error {
-	opened, err := r.open(f.view.tx)
+// addRun adds the rows of the candidates in run i.
+func (f *foldedPage) addRun(s selection, i int) error {
+	opened, err := f.view.open(i)
 	if err != nil {
 		return err
 	}
-	c, err := s.cursor(&opened, f.q.Reverse)
+	r := &f.view.meta.runs[i]
+	c, err := s.cursor(opened, f.q.Reverse)
 	if err != nil {
 		return r.damaged(err)
 	}

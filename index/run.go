@@ -31,6 +31,7 @@ import (
 //	    the terms, end to end, in strictly ascending order of bytes
 //	    n × u32  where each term ends in the terms, ascending
 //	    n × u32  where each list ends in the lists, ascending
+//	    the filter of the terms: n bytes, rounded up to a multiple of 64
 //
 // Which events have a time does not depend on where a run begins, so times and rows of a merged run are those of its
 // parts, end to end.
@@ -39,6 +40,7 @@ type run struct {
 	times, rows        []byte
 	termEnds, listEnds []byte
 	terms, lists       []byte
+	filter             filter
 }
 
 const (
@@ -76,11 +78,12 @@ func parseRun(b []byte) (run, error) {
 	n, terms := uint64(binary.LittleEndian.Uint32(b[24:])), uint64(binary.LittleEndian.Uint32(b[28:]))
 	times, rows := timeBytes*timesIn(r.first, r.last), rowBytes*uint64(r.last-r.first+1)
 	rest := b[runHeader:]
-	if times+rows+terms+8*n > uint64(len(rest)) {
+	if times+rows+terms+8*n+filterBytes(n) > uint64(len(rest)) {
 		return run{}, errShort
 	}
 	r.times, rest = rest[:times], rest[times:]
 	r.rows, rest = rest[:rows], rest[rows:]
+	rest, r.filter = cutEnd(rest, filterBytes(n))
 	rest, r.listEnds = cutEnd(rest, 4*n)
 	rest, r.termEnds = cutEnd(rest, 4*n)
 	r.lists, r.terms = cutEnd(rest, terms)
@@ -163,6 +166,9 @@ func (r *run) search(term []byte) int {
 
 // find returns the list of a term, and whether there is one.
 func (r *run) find(term []byte) (l list, ok bool, err error) {
+	if !r.filter.has(term) {
+		return list{}, false, nil
+	}
 	i := r.search(term)
 	if i == r.len() || !bytes.Equal(r.term(i), term) {
 		return list{}, false, nil
@@ -212,6 +218,7 @@ func (w *runWriter) done(l *listWriter) {
 // until the next begins.
 func (w *runWriter) encode() []byte {
 	w.buf = append(append(append(w.buf, w.terms...), w.termEnds...), w.listEnds...)
+	w.addFilter()
 	b := w.buf
 	if len(b) > kv.MaxValueBytes {
 		panic(fmt.Sprintf("index: run of %d bytes", len(b)))
@@ -220,4 +227,17 @@ func (w *runWriter) encode() []byte {
 	binary.LittleEndian.PutUint32(b[28:], uint32(len(w.terms)))
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	return b
+}
+
+// addFilter appends the filter of the terms.
+func (w *runWriter) addFilter() {
+	n := len(w.termEnds) / 4
+	size := int(filterBytes(uint64(n)))
+	w.buf = slices.Grow(w.buf, size)
+	f := filter(w.buf[len(w.buf):][:size])
+	clear(f)
+	for i := range n {
+		f.add(part(w.terms, w.termEnds, i))
+	}
+	w.buf = w.buf[:len(w.buf)+size]
 }

@@ -151,11 +151,11 @@ func (t *tail) snapStream(s event.Stream) (snapshot, event.Seq) {
 	return t.snapshot, 0
 }
 
-func (t *tail) key(key string) (event.Seq, bool) {
+// snapKey returns the tail as it is now, and the newest event in it that has an idempotency key or 0.
+func (t *tail) snapKey(key string) (snapshot, event.Seq) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	seq, ok := t.keys[key]
-	return seq, ok
+	return t.snapshot, t.keys[key]
 }
 
 func (t *tail) size() (count int, bytes int64) {

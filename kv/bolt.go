@@ -244,7 +244,7 @@ func (d *boltDB) Update(fn func(Tx) error) error {
 	if d.failed != nil {
 		return d.failed
 	}
-	d.idle.pause()
+	d.idle.drop()
 	defer d.idle.resume()
 	return d.transact(true, fn)
 }
@@ -272,6 +272,7 @@ func (d *boltDB) transact(writable bool, fn func(Tx) error) (err error) {
 	if err := fn(t); err != nil || t.inBolt || !writable {
 		return err
 	}
+	d.idle.pause()
 	t.inBolt = true
 	err = t.tx.Commit()
 	t.inBolt = false

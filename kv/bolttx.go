@@ -24,11 +24,12 @@ type reading struct {
 	buckets    []namedBucket // those looked up so far, a handful; bbolt searches its root each time
 	longest    int64         // no value can be longer: the file's pages, or a value put since
 	generation uint64        // of idleReads when it began
+	memo       any
 }
 
-// idleReads keeps the transactions of Views that have ended for Views to come, as long as there is no Update: to begin one
-// and to look its buckets up costs more than most Views do. One View at a time has each. They are gone while an Update
-// runs, which may have to wait for every open one, and what it replaces can be used again at once.
+// idleReads keeps the transactions of Views that have ended for Views to come: to begin one and to look its buckets up costs
+// more than most Views do. One View at a time has each. They are gone when an Update begins, so that it can use again what
+// the ones before replaced, and while it commits, which may have to wait for every open one.
 type idleReads struct {
 	mu         sync.Mutex
 	paused     bool
@@ -63,15 +64,22 @@ func (i *idleReads) put(r *reading) bool {
 	return true
 }
 
-// pause ends what is idle and lets nothing be idle.
-func (i *idleReads) pause() {
+// drop ends what is idle.
+func (i *idleReads) drop() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.paused = true
 	for _, r := range i.list {
 		_ = r.tx.Rollback() // of a read-only transaction that is open: cannot fail
 	}
 	i.list = nil
+}
+
+// pause ends what is idle and lets nothing be idle.
+func (i *idleReads) pause() {
+	i.mu.Lock()
+	i.paused = true
+	i.mu.Unlock()
+	i.drop()
 }
 
 // resume lets transactions that begin from now on be idle.
@@ -192,6 +200,11 @@ func (t *boltTx) Delete(bucket string, key []byte) error {
 	t.leave()
 	t.changes++
 	return nil
+}
+
+func (t *boltTx) Memo() *any {
+	t.mustLive()
+	return &t.memo
 }
 
 func (t *boltTx) Scan(bucket string, from []byte) iter.Seq2[[]byte, []byte] {

@@ -67,6 +67,10 @@ type Tx interface {
 	// Delete removes key. That it is absent already is no error. It returns ErrReadOnly in a View.
 	Delete(bucket string, key []byte) error
 
+	// Memo is a place for what the callback derives from its snapshot, nil at first. A later View of the same snapshot may
+	// find it there; no two transactions have it at a time, and none with another snapshot.
+	Memo() *any
+
 	// Scan yields the pairs of bucket with keys >= from, ascending; nil means from the first.
 	// The loop may Put and Delete: the scan goes on after the last key it gave, in the bucket as it then is.
 	Scan(bucket string, from []byte) iter.Seq2[[]byte, []byte]

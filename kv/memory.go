@@ -81,6 +81,7 @@ type memoryTx struct {
 	writable bool
 	ended    bool
 	changes  int // Puts and Deletes so far: a scan that sees it move looks for its place again
+	memo     any
 }
 
 // end drops the state: what this transaction owned still points to it, and must not keep old states alive.
@@ -130,6 +131,13 @@ func (t *memoryTx) Put(bucket string, key, value []byte) error {
 	t.sizeBytes += p.sizeBytes()
 	t.own(bucket).put(p)
 	return nil
+}
+
+func (t *memoryTx) Memo() *any {
+	if t.ended {
+		panic(errEnded)
+	}
+	return &t.memo
 }
 
 func (t *memoryTx) Delete(bucket string, key []byte) error {

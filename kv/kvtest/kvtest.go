@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.DB) {
 		{"view is read-only", testReadOnly},
 		{"view is a snapshot", testSnapshot},
 		{"views beside an update", testViewsBesideUpdate},
+		{"memo", testMemo},
 		{"updates one at a time", testUpdatesInTurn},
 		{"rollback on error", testRollbackError},
 		{"rollback on panic", testRollbackPanic},
@@ -445,6 +446,41 @@ func testSnapshot(t *testing.T, db kv.DB) {
 	wantBucket(t, db, "b", "k=6")
 	for i, run := range holders {
 		run(state(states[i]))
+	}
+}
+
+// testMemo leaves in each View's memo what it read, and looks for it in those that follow and that run beside it.
+func testMemo(t *testing.T, db kv.DB) {
+	look := func(tx kv.Tx) {
+		t.Helper()
+		now := string(tx.Get("b", []byte("k")))
+		if m := *tx.Memo(); m != nil && m != now {
+			t.Fatalf("%q is remembered where %q is to be read", m, now)
+		}
+		*tx.Memo() = now
+	}
+	for round := range 3 {
+		update(t, db, func(tx kv.Tx) {
+			look(tx)
+			put(t, tx, "b", "k", fmt.Sprint(round))
+			*tx.Memo() = "of an update"
+		})
+		for range 2 {
+			view(t, db, func(tx kv.Tx) {
+				look(tx)
+				view(t, db, func(beside kv.Tx) {
+					if beside.Memo() == tx.Memo() {
+						t.Error("two Views have the same memo")
+					}
+					look(beside)
+				})
+			})
+		}
+		view(t, db, func(tx kv.Tx) {
+			update(t, db, func(tx kv.Tx) { put(t, tx, "b", "k", "later") })
+			look(tx)
+			view(t, db, look)
+		})
 	}
 }
 
