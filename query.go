@@ -14,7 +14,7 @@ import (
 // Rows per look at the index: few at first, for those who want one event, then more.
 const (
 	firstRows = 32
-	mostRows  = 1024
+	mostRows  = 2048
 )
 
 // A Page is a part of the result of a query. Next continues it: set [Query.After] to it, or with Reverse
@@ -119,7 +119,7 @@ type scanning struct {
 	left      int   // events still wanted; negative means all
 	rows      int   // for the next look at the index
 	links     links
-	spans     spans
+	reader    pageReader
 	exhausted bool // nothing is left in q's range
 	stopped   bool // the loop body ended it, or Limit was reached
 }
@@ -132,7 +132,7 @@ func (v *view) scan(q Query) (*scanning, error) {
 	if err := v.ready(); err != nil {
 		return nil, err
 	}
-	s := &scanning{v: v, q: q, through: q.Through, left: -1, rows: firstRows, links: links{v: v}}
+	s := &scanning{v: v, q: q, through: q.Through, left: -1, rows: firstRows, links: links{v: v}, reader: pageReader{v: v}}
 	if q.Limit > 0 {
 		s.left = q.Limit
 		s.rows = min(q.Limit, mostRows)
@@ -185,7 +185,7 @@ func (s *scanning) next(yield func(Event, error) bool) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for e, err := range s.v.events(rows, &s.spans) {
+	for e, err := range s.reader.events(rows) {
 		if err == nil && s.v.closed.Load() {
 			err = ErrClosed
 		}

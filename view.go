@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -178,66 +179,73 @@ const (
 // maxReaders is how many goroutines a page is opened in: reading and hashing is most of the work of a long scan.
 const maxReaders = 4
 
+// A pageReader opens the events of rows, page after page, in the same memory.
+type pageReader struct {
+	v        *view
+	spans    []span
+	unpacked []Event      // of all spans
+	next     atomic.Int32 // the span that nobody has taken yet
+	bufs     [maxReaders][]byte
+}
+
 // events yields the events of the rows, which are in commit order or the reverse. Records that lie close to each other
 // are read together, and of many rows several such spans at a time. No goroutine is left while the loop body runs.
-func (v *view) events(rows []index.Row, spans *spans) iter.Seq2[Event, error] {
+func (r *pageReader) events(rows []index.Row) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		for len(rows) > 0 {
-			var wg sync.WaitGroup
-			n := 0
-			for readers := v.readers(rows); n < readers && len(rows) > 0; n++ {
-				s := &spans[n]
-				rows = s.take(v, rows)
-				if n > 0 {
-					wg.Go(func() { s.open(v) })
-				}
-			}
-			spans[0].open(v)
-			wg.Wait()
-			for i := range spans[:n] {
-				if !spans[i].yield(yield) {
-					return
-				}
+		readers := 1
+		if len(rows) >= mostRows/2 {
+			readers = min(runtime.GOMAXPROCS(0), maxReaders)
+		}
+		r.divide(rows)
+		r.next.Store(0)
+		var wg sync.WaitGroup
+		for i := 1; i < readers; i++ {
+			wg.Go(func() { r.open(&r.bufs[i]) })
+		}
+		r.open(&r.bufs[0])
+		wg.Wait()
+		for i := range r.spans {
+			if !r.spans[i].yield(yield) {
+				return
 			}
 		}
 	}
 }
 
-// readers returns in how many goroutines to open the rows.
-func (v *view) readers(rows []index.Row) int {
-	if len(rows) < mostRows/2 {
-		return 1
+// divide sets spans to the parts of rows that are read together.
+func (r *pageReader) divide(rows []index.Row) {
+	r.spans, r.unpacked = r.spans[:0], slices.Grow(r.unpacked[:0], len(rows))
+	for at := 0; at < len(rows); {
+		n, segment, from, to := r.v.span(rows[at:])
+		r.spans = append(r.spans, span{rows: rows[at : at+n], segment: segment, from: from, to: to, events: r.unpacked[at : at : at+n]})
+		at += n
 	}
-	return min(runtime.GOMAXPROCS(0), maxReaders)
 }
 
-// spans are what a query reads into, page after page.
-type spans [maxReaders]span
+// open opens spans until all are taken.
+func (r *pageReader) open(buf *[]byte) {
+	for {
+		i := int(r.next.Add(1)) - 1
+		if i >= len(r.spans) {
+			return
+		}
+		r.spans[i].open(r.v, buf)
+	}
+}
 
-// A span is the events of rows whose records are read together.
+// A span is rows whose records are read together.
 type span struct {
 	rows     []index.Row
 	segment  event.Seq
-	from, to int64  // offsets in the segment
-	buf      []byte // reused: no event aliases it
-	events   []Event
-	err      error // of the event after those
+	from, to int64   // offsets in the segment
+	events   []Event // with room for those of all rows
+	err      error   // of the event after those
 }
 
-// take takes the first rows for the span and returns the others.
-func (s *span) take(v *view, rows []index.Row) []index.Row {
-	var n int
-	n, s.segment, s.from, s.to = v.span(rows)
-	s.rows = rows[:n]
-	return rows[n:]
-}
-
-// open reads and checks the events of the span.
-func (s *span) open(v *view) {
-	s.events, s.err = s.events[:0], nil
-	b, err := s.read(v)
-	if err != nil {
-		s.err = err
+// open reads and checks the events of the span. It reads into buf, which no event aliases.
+func (s *span) open(v *view, buf *[]byte) {
+	var b []byte
+	if b, s.err = s.read(v, buf); s.err != nil {
 		return
 	}
 	for i := range s.rows {
@@ -256,15 +264,16 @@ func (s *span) open(v *view) {
 }
 
 // read returns the bytes of the records. Those of a single one belong to its event.
-func (s *span) read(v *view) ([]byte, error) {
+func (s *span) read(v *view, buf *[]byte) ([]byte, error) {
 	n := s.to - s.from
 	if len(s.rows) == 1 {
 		return v.segments.Read(s.segment, s.from, n)
 	}
-	if int64(cap(s.buf)) < n {
-		s.buf = make([]byte, n, maxReadBytes)
+	if int64(cap(*buf)) < n {
+		*buf = make([]byte, n, maxReadBytes)
 	}
-	return s.buf[:n], v.segments.ReadAt(s.segment, s.buf[:n], s.from)
+	b := (*buf)[:n]
+	return b, v.segments.ReadAt(s.segment, b, s.from)
 }
 
 // yield yields the events, and then the error if there is one. It reports whether to go on.

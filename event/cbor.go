@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -125,8 +126,15 @@ func readHead(b []byte) (major byte, arg uint64, size int, rest []byte, err erro
 	if len(b) < 1+size {
 		return 0, 0, 0, b, errShort
 	}
-	for _, c := range b[1 : 1+size] {
-		arg = arg<<8 | uint64(c)
+	switch size {
+	case 1:
+		arg = uint64(b[1])
+	case 2:
+		arg = uint64(binary.BigEndian.Uint16(b[1:]))
+	case 4:
+		arg = uint64(binary.BigEndian.Uint32(b[1:]))
+	case 8:
+		arg = binary.BigEndian.Uint64(b[1:])
 	}
 	if major != majorOther && arg < shortestBelow[size] {
 		return 0, 0, 0, b, errLongForm

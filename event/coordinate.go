@@ -47,10 +47,21 @@ func (c Coordinate) Validate() error {
 	return nil
 }
 
+// plain is the bytes that no rule speaks of, which are most.
+var plain = func() (plain [256]bool) {
+	for b := 0x20; b < 0x7F; b++ {
+		plain[b] = !strings.ContainsRune("/.|=", rune(b))
+	}
+	return plain
+}()
+
 // checkBytes returns the first byte rule that s breaks, or "".
 func checkBytes(s string) CoordinateReason {
 	ascii := true
 	for i := 0; i < len(s); i++ {
+		if plain[s[i]] {
+			continue
+		}
 		switch b := s[i]; {
 		case b == 0:
 			return NulByte

@@ -247,7 +247,10 @@ func DecodeHeader(b []byte) (Header, error) {
 }
 
 // A headerDecoder consumes b from the front. After an error, b begins at or after the offending byte.
-type headerDecoder struct{ b []byte }
+type headerDecoder struct {
+	b             []byte
+	entity, scope []byte // of the header, which has them as strings in the end
+}
 
 var (
 	errNotMap     = errors.New("not a map")
@@ -288,15 +291,18 @@ func (d *headerDecoder) decode(h *Header) error {
 	if len(d.b) > 0 {
 		return errTrailing
 	}
-	return complete(h, seen)
+	return d.complete(h, seen)
 }
 
-// complete checks the rules that concern more than one key, and fills in the correlation.
-func complete(h *Header, seen uint32) error {
+// complete checks the rules that concern more than one key, and fills in the coordinate and the correlation.
+func (d *headerDecoder) complete(h *Header, seen uint32) error {
 	const need = 1<<keySeq | 1<<keyID | 1<<keyEntity | 1<<keyScope | 1<<keyClock | 1<<keyKind | 1<<keyTime | 1<<keyContent | 1<<keyPrev
 	if seen&need != need {
 		return fmt.Errorf("keys are missing (bits %#x)", need&^seen)
 	}
+	// The scope follows the entity, so both are parts of one string, which is one allocation instead of two.
+	both := string(d.entity[:cap(d.entity)-cap(d.scope)+len(d.scope)])
+	h.Entity, h.Scope = both[:len(d.entity)], both[len(both)-len(d.scope):]
 	if err := h.Coordinate().Validate(); err != nil {
 		return err
 	}
@@ -316,6 +322,12 @@ var (
 
 // head reads a head of the given major type whose argument is at most max.
 func (d *headerDecoder) head(major byte, max uint64) (uint64, error) {
+	if len(d.b) > 0 { // most fit one byte
+		if arg := uint64(d.b[0] - major<<5); arg < 24 && arg <= max {
+			d.b = d.b[1:]
+			return arg, nil
+		}
+	}
 	m, arg, _, rest, err := readHead(d.b)
 	if err != nil {
 		return 0, err
@@ -377,11 +389,9 @@ func (d *headerDecoder) field(h *Header, key uint64) (err error) {
 	case keyID:
 		err = d.fill(h.ID[:])
 	case keyEntity:
-		b, err = d.bytes(majorText, 1, MaxCoordinateBytes)
-		h.Entity = string(b)
+		d.entity, err = d.bytes(majorText, 1, MaxCoordinateBytes)
 	case keyScope:
-		b, err = d.bytes(majorText, 1, MaxCoordinateBytes)
-		h.Scope = string(b)
+		d.scope, err = d.bytes(majorText, 1, MaxCoordinateBytes)
 	case keyLane:
 		n, err = d.uint(1<<32 - 1)
 		h.Lane = Lane(n)
