@@ -43,7 +43,7 @@ func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
 	}
 	pooled := draftPool.Get().(*[pooledDrafts]draft)
 	defer func() {
-		*pooled = [pooledDrafts]draft{}
+		clear(pooled[:len(ps)])
 		draftPool.Put(pooled)
 	}()
 	return s.commit(pooled[:len(ps)], ps)
