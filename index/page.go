@@ -20,11 +20,7 @@ import (
 // have little in common it may leap through whole runs for its rows, within one transaction.
 func (x *Index) Page(q *event.Query, limit int) (rows []Row, next event.Seq, more bool, err error) {
 	p := page{x: x, q: q, limit: max(limit, 1), after: q.After}
-	if q.Entity != "" && q.Lane != nil {
-		p.tail, p.head = x.tail.snapStream(event.Stream{Entity: q.Entity, Lane: *q.Lane})
-	} else {
-		p.tail = x.tail.snap()
-	}
+	p.snap()
 	p.through = p.tail.last
 	if q.Through != 0 {
 		p.through = min(p.through, q.Through)
@@ -52,8 +48,23 @@ type page struct {
 	limit          int
 	after, through event.Seq // the range
 	tail           snapshot
-	head           event.Seq // if q is about one stream, its newest event in tail
+	stream         bool      // what q selects in tail is of one stream,
+	head           event.Seq // and this is its newest event there
 	rows           []Row
+}
+
+// snap takes the tail.
+func (p *page) snap() {
+	if p.q.Entity == "" {
+		p.tail = p.x.tail.snap()
+		return
+	}
+	s := event.Stream{Entity: p.q.Entity}
+	if p.q.Lane != nil {
+		s.Lane = *p.q.Lane
+	}
+	p.tail, p.head = p.x.tail.snapStream(s)
+	p.stream = p.q.Lane != nil || p.tail.laned == 0
 }
 
 func (p *page) full() bool { return len(p.rows) >= p.limit }
@@ -76,7 +87,7 @@ func (p *page) addTail() {
 	if after >= through || p.full() {
 		return
 	}
-	if p.q.Entity != "" && p.q.Lane != nil && p.addStream(after, through) {
+	if p.stream && p.addStream(after, through) {
 		return
 	}
 	for seq := after + 1; seq <= through && !p.full(); seq++ {

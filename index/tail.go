@@ -29,6 +29,7 @@ type snapshot struct {
 	first, last event.Seq
 	base        uint64 // number of chunks[0]
 	chunks      []*chunk
+	laned       int // how many are in other lanes than 0
 }
 
 // A chunk holds the events whose seq less one, divided by chunkLen, is its number.
@@ -92,6 +93,9 @@ func (t *tail) append(e *Entry, h *Head) *Head {
 	h.seq = seq
 	t.last = seq
 	t.bytes += size
+	if e.Header.Lane != 0 {
+		t.laned++
+	}
 	if e.Header.Key != "" {
 		t.keys[e.Header.Key] = seq
 	}
@@ -125,6 +129,9 @@ func (t *tail) dropSome(through event.Seq) bool {
 			delete(t.keys, k)
 		}
 		t.bytes -= e.sizeBytes()
+		if e.Header.Lane != 0 {
+			t.laned--
+		}
 		t.first++
 		if uint64(t.first-1)%chunkLen == 0 {
 			t.chunks = slices.Clone(t.chunks[1:]) // snapshots keep the array they have
