@@ -265,9 +265,6 @@ func TestProposalRules(t *testing.T) {
 }
 
 func TestCommitSizeLimit(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes 64 MiB")
-	}
 	s := openTest(t, memoryDir(t), &Options{Durability: Written})
 	ps := slices.Repeat([]Proposal{raw("a", "")}, 4)
 	rest := MaxCommitBytes - 1024 - 4*headerBound(&event.Header{Entity: "a", Scope: "s"})

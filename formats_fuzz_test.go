@@ -72,8 +72,8 @@ func checkIdentity(t *testing.T, b []byte) {
 // named in one line that a terminal can show.
 func FuzzLock(f *testing.F) {
 	holder := append([]byte("4711 host\n"), make([]byte, holderBytes-10)...)
-	f.Add(append(bytes.Clone(holder), watermarks{7, 7}.encode(patientStore)...), uint64(8), uint64(8), false)
-	f.Add(append(bytes.Clone(holder), watermarks{noBound, 7}.encode(patientStore)...), uint64(1<<64-1), uint64(0), true)
+	f.Add(append(bytes.Clone(holder), watermarks{7, 7}.encode(nil, patientStore)...), uint64(8), uint64(8), false)
+	f.Add(append(bytes.Clone(holder), watermarks{noBound, 7}.encode(nil, patientStore)...), uint64(1<<64-1), uint64(0), true)
 	f.Add(append(bytes.Clone(holder), "\x07\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...), uint64(0), uint64(0), false)
 	f.Add([]byte("4711"), uint64(0), uint64(0), false)
 	f.Add([]byte("1 \x1b[2J\xff\n2"), uint64(0), uint64(0), true)
@@ -81,7 +81,7 @@ func FuzzLock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, visible, durable uint64, put bool) {
 		want := watermarks{Seq(visible), Seq(durable)}
 		if put { // whole ones, wherever the file ends
-			b = append(append(b, make([]byte, holderBytes)...)[:holderBytes], want.encode(patientStore)...)
+			b = append(append(b, make([]byte, holderBytes)...)[:holderBytes], want.encode(nil, patientStore)...)
 		}
 		d := crashfs.New()
 		if err := d.Put(lockFile, b); err != nil {

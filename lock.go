@@ -102,9 +102,10 @@ func readHolder(file vfs.File) string {
 	return fmt.Sprintf("pid %s on %s", pid, host)
 }
 
-// encode returns the bytes at holderBytes.
-func (w watermarks) encode(store event.StoreID) []byte {
-	b := binary.LittleEndian.AppendUint64(store[:len(store):len(store)], uint64(w.visible))
+// encode returns the bytes at holderBytes, in b if they fit.
+func (w watermarks) encode(b []byte, store event.StoreID) []byte {
+	b = append(b[:0], store[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(w.visible))
 	b = binary.LittleEndian.AppendUint64(b, uint64(w.durable))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	return b[len(store):]
@@ -123,7 +124,7 @@ func readWatermarks(file vfs.File, store event.StoreID) (w watermarks, ok bool, 
 			return watermarks{}, false, nil
 		}
 		w := watermarks{event.Seq(binary.LittleEndian.Uint64(b[:])), event.Seq(binary.LittleEndian.Uint64(b[8:]))}
-		if string(w.encode(store)) == string(b[:]) {
+		if string(w.encode(nil, store)) == string(b[:]) {
 			return w, true, nil
 		}
 	}

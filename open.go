@@ -334,7 +334,7 @@ func (s *Store) bound(durable event.Seq) event.Seq {
 
 // announce writes the watermarks into LOCK.
 func (s *Store) announce(visible, durable event.Seq) error {
-	if _, err := s.lock.WriteAt(watermarks{visible, durable}.encode(s.store), holderBytes); err != nil {
+	if _, err := s.lock.WriteAt(watermarks{visible, durable}.encode(s.lockBytes[:], s.store), holderBytes); err != nil {
 		return err
 	}
 	s.announced.Store(uint64(durable))

@@ -290,7 +290,7 @@ func (s *surgery) repair(b []byte) []byte {
 		binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[:identityBytes], table))
 	case s.name == lockFile && len(b) >= holderBytes+watermarkBytes:
 		w := watermarks{Seq(binary.LittleEndian.Uint64(b[holderBytes:])), Seq(binary.LittleEndian.Uint64(b[holderBytes+8:]))}
-		copy(b[holderBytes:], w.encode(patientStore))
+		copy(b[holderBytes:], w.encode(nil, patientStore))
 	case s.name == indexFile && len(b) >= 4:
 		s.forged = s.forged || s.choice%2 == 1
 		b = repairIndex(b, s.choice%2 == 1)

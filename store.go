@@ -42,6 +42,7 @@ type Store struct {
 	header   []byte          // scratch
 
 	announceMu sync.Mutex    // guards LOCK's watermarks
+	lockBytes  [64]byte      // scratch, to encode them
 	announced  atomic.Uint64 // the durable one of them: nobody is told of more
 
 	keeper keeper

@@ -49,19 +49,10 @@ func (l ledger) counter() *uint64 { return (*uint64)(unsafe.Pointer(unsafe.Slice
 // killWork appends to a prepared store until somebody kills it. It prints a line when c.Most appends have returned, or
 // c.Limit is over.
 func killWork(c *child) error {
-	m, err := c.readManifest()
+	_, l, s, err := c.withLedger(false)
 	if err != nil {
 		return err
 	}
-	l, err := openLedger(c.ledgerFile(), m.Events)
-	if err != nil {
-		return err
-	}
-	s, err := c.open(false)
-	if err != nil {
-		return err
-	}
-	c.useWorkload()
 	var acked atomic.Int64
 	enough := make(chan struct{}, 1)
 	timer := time.AfterFunc(c.Limit, func() { trigger(enough) })
@@ -84,6 +75,18 @@ func killWork(c *child) error {
 	return errors.Join(errors.New("was not killed"), closing(s, err))
 }
 
+// withLedger opens a prepared store and the ledger of what is appended to it.
+func (c *child) withLedger(measured bool) (m manifest, l ledger, s store, err error) {
+	if m, err = c.readManifest(); err == nil {
+		l, err = openLedger(c.ledgerFile(), m.Events)
+	}
+	if err == nil {
+		s, err = c.open(measured)
+	}
+	c.useWorkload()
+	return m, l, s, err
+}
+
 func trigger(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -93,20 +96,11 @@ func trigger(c chan struct{}) {
 
 // recoverWork opens what a killed process left, and looks for every event whose append had returned.
 func recoverWork(c *child) error {
-	m, err := c.readManifest()
-	if err != nil {
-		return err
-	}
-	l, err := openLedger(c.ledgerFile(), m.Events)
-	if err != nil {
-		return err
-	}
-	s, err := c.open(true)
+	m, l, s, err := c.withLedger(true)
 	if err != nil {
 		return err
 	}
 	c.r.N, c.r.Seconds, c.r.Events = 1, c.r.OpenMS/1000, m.Events
-	c.useWorkload()
 	return closing(s, c.checkAcked(s, l, m.Events))
 }
 

@@ -209,9 +209,9 @@ func (p *planning) prepared(size, entities int) {
 	}
 	loads := len(p.steps)
 	for _, work := range p.reads(size, entities) {
-		for repeat := range p.sizeRepeats(size) {
+		for repeat := range p.readRepeats(work, size) {
 			for _, name := range chosen {
-				if repeat < p.repeats(name) {
+				if repeat < p.repeats(name) && p.worth(name, work, size) {
 					p.readStep(at(usual(work, name, repeat)))
 				}
 			}
@@ -223,12 +223,20 @@ func (p *planning) prepared(size, entities int) {
 	p.markLast(from)
 }
 
-// sizeRepeats is how often the works on a store of a size are repeated at most: once where opening P takes long.
-func (p *planning) sizeRepeats(size int) int {
-	if size > usualSize && p.effort.name != fullEffort.name {
+// readRepeats is how often a work on a store of a size is repeated at most: once unless it is in the budget, since opening
+// P takes seconds each time.
+func (p *planning) readRepeats(work string, size int) int {
+	budgeted := size == usualSize && slices.Contains([]string{"get", "stream", "scan", "open", "kill"}, work)
+	if !budgeted && p.effort.name != fullEffort.name {
 		return 1
 	}
 	return max(p.effort.budget, p.effort.peers)
+}
+
+// worth reports whether a system is asked for a work on a store of a size: of P, which takes half a minute to open 10 M
+// events, only what shows that.
+func (p *planning) worth(system, work string, size int) bool {
+	return system != pureSystem.name || size <= usualSize || p.effort.name == fullEffort.name || work == "get" || work == "open"
 }
 
 // reads are the works on a prepared store, those that change it last.
@@ -328,7 +336,7 @@ func (p *planning) payloads() {
 				callers int
 			}{{"append-written", 1}, {"append-durable", 1}, {"append-durable-64", 64}} {
 				s := usual(a.work, name, 0)
-				s.Callers, s.Payload = a.callers, payload
+				s.Callers, s.Payload, s.Limit = a.callers, payload, p.effort.appends/2
 				p.add(step{spec: s})
 			}
 			p.payloadRead(name, payload)

@@ -21,39 +21,8 @@ type pairKV struct {
 
 // foldedDB returns a database with an index of a few runs and no tail, and what is in it.
 func foldedDB(t *testing.T) (kv.DB, []pairKV) {
-	db := kv.NewMemory()
-	x, err := Open(db, testStore)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x.merging.fanIn = 3
-	var m model
-	for range 8 {
-		s := seedTail(&m, 12)
-		for seq := s.first; seq <= s.last; seq++ {
-			x.Append(s.entry(seq), nil)
-		}
-		if err := x.Fold(Position{Seq: s.last, Time: s.entry(s.last).Header.Time, Offset: 7}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var all []pairKV
-	add := func(tx kv.Tx, bucket string) {
-		for k, v := range tx.Scan(bucket, nil) {
-			all = append(all, pairKV{bucket, bytes.Clone(k), bytes.Clone(v)})
-		}
-	}
-	err = db.View(func(tx kv.Tx) error {
-		add(tx, metaBucket)
-		for _, r := range x.folded.Load().runs {
-			add(tx, r.bucket)
-		}
-		return nil
-	})
-	if err != nil || len(all) < 3 {
-		t.Fatalf("%d values, %v", len(all), err)
-	}
-	return db, all
+	all := foldedPairs(t)
+	return pairsDB(t, all), all
 }
 
 // answers opens the index and asks it everything. An answer may be an error.

@@ -50,6 +50,7 @@ type Log struct {
 	leadMu  sync.Mutex // held by the one who syncs
 	roundMu sync.Mutex // guards round
 	round   *round     // that can be joined; nil if there is none
+	unused  *round     // one that nobody had joined
 	durable atomic.Uint64
 
 	fill filler
@@ -132,8 +133,9 @@ const maxSpareBytes = 4 << 20
 
 // A round is a sync that callers wait for together.
 type round struct {
-	over chan struct{} // closed when it is
-	err  error
+	over   chan struct{} // closed when it is, if somebody has joined the leader
+	joined bool          // guarded by roundMu
+	err    error
 }
 
 // Sync makes everything up to through, as far as it was appended, durable. Of the callers who wait the first of a round does
@@ -149,23 +151,37 @@ func (l *Log) Sync(through event.Seq) error {
 	if l.Durable() >= through {
 		return nil
 	}
-	l.roundMu.Lock()
-	r := l.round
-	leads := r == nil
-	if leads {
-		r = &round{over: make(chan struct{})}
-		l.round = r
-	}
-	l.roundMu.Unlock()
-	if leads {
-		r.err = l.lead()
-		close(r.over)
-	}
-	<-r.over
-	if l.Durable() >= through {
+	if err = l.together(); l.Durable() >= through {
 		return nil
 	}
-	return r.err
+	return err
+}
+
+// together leads a round or waits for the one that can be joined.
+func (l *Log) together() error {
+	l.roundMu.Lock()
+	r := l.round
+	if r != nil {
+		r.joined = true
+		l.roundMu.Unlock()
+		<-r.over
+		return r.err
+	}
+	if r = l.unused; r == nil {
+		r = &round{over: make(chan struct{})}
+	}
+	l.round, l.unused = r, nil
+	l.roundMu.Unlock()
+	err := l.lead()
+	l.roundMu.Lock()
+	defer l.roundMu.Unlock()
+	if r.joined {
+		r.err = err
+		close(r.over)
+	} else {
+		l.unused = r
+	}
+	return err
 }
 
 // lead writes and syncs on behalf of a round, when the one before is over.
