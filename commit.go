@@ -3,6 +3,7 @@ package batpak
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/batpak/batpak/chain"
 	"github.com/batpak/batpak/event"
@@ -41,12 +42,14 @@ func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
 	if len(ps) > pooledDrafts {
 		return s.commit(make([]draft, len(ps)), ps)
 	}
-	pooled := draftPool.Get().(*[pooledDrafts]draft)
+	pooled := draftPool.Get().(*[]draft)
+	drafts := slices.Grow(*pooled, len(ps))[:len(ps)]
 	defer func() {
-		clear(pooled[:len(ps)])
+		clear(drafts)
+		*pooled = drafts[:0]
 		draftPool.Put(pooled)
 	}()
-	return s.commit(pooled[:len(ps)], ps)
+	return s.commit(drafts, ps)
 }
 
 func (s *Store) commit(drafts []draft, ps []Proposal) ([]Receipt, error) {
@@ -118,9 +121,19 @@ func (s *Store) admit(drafts []draft, class Durability) ([]Receipt, error) {
 	}
 	b := batch{s: s, class: class, now: now}
 	if len(drafts) > 1 {
-		b.heads = map[event.Stream]head{}
+		b.heads = s.batchHeads
+		defer s.forgetBatch(len(drafts))
 	}
 	return b.commit(drafts)
+}
+
+// forgetBatch makes the map of a batch ready for the next.
+func (s *Store) forgetBatch(size int) {
+	if size > pooledDrafts {
+		s.batchHeads = map[event.Stream]head{} // to clear a large one takes as long each time
+	} else {
+		clear(s.batchHeads)
+	}
 }
 
 // now returns the time of the next event.

@@ -42,7 +42,7 @@ func Open(dir string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, fs: o.fs}
+	s := &Store{opts: o, fs: o.fs, batchHeads: map[event.Stream]head{}}
 	if s.fs == nil {
 		if s.root, err = makeRoot(dir); err != nil {
 			return nil, err

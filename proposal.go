@@ -111,10 +111,10 @@ type draft struct {
 	durability Durability
 }
 
-// draftPool keeps drafts for commits of few proposals, which are most.
-var draftPool = sync.Pool{New: func() any { return new([pooledDrafts]draft) }}
+// draftPool keeps the drafts of commits for others, unless there are more than pooledDrafts.
+var draftPool = sync.Pool{New: func() any { return new([]draft) }}
 
-const pooledDrafts = 4
+const pooledDrafts = 256
 
 const reservedNamespace = "batpak."
 

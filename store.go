@@ -32,14 +32,15 @@ type Store struct {
 	appended atomic.Uint64 // end.Seq, set when the index has everything up to it
 
 	// commitMu is held while the order of events is decided. What follows it is guarded by it.
-	commitMu sync.Mutex
-	heads    heads
-	end      log.Position    // behind the newest commit appended
-	lastTime event.Timestamp // of the newest event appended
-	slab     []index.Entry   // for the entries of the next events
-	records  []byte          // scratch, reused by each commit
-	hashes   []byte          // scratch
-	header   []byte          // scratch
+	commitMu   sync.Mutex
+	heads      heads
+	end        log.Position          // behind the newest commit appended
+	lastTime   event.Timestamp       // of the newest event appended
+	slab       []index.Entry         // for the entries of the next events
+	records    []byte                // scratch, reused by each commit
+	batchHeads map[event.Stream]head // scratch, empty between commits
+	hashes     []byte                // scratch
+	header     []byte                // scratch
 
 	announceMu sync.Mutex    // guards LOCK's watermarks
 	lockBytes  [64]byte      // scratch, to encode them

@@ -14,10 +14,11 @@ import (
 // what is at or below its last seq never changes again, so readers hold the lock for no longer than it takes to copy
 // them, and the appender for no longer than a map entry or two take.
 type tail struct {
-	mu sync.RWMutex
+	mu sync.Mutex
 	snapshot
 	bytes int64 // what the entries take, about
 	heads map[event.Stream]*Head
+	free  []Head // that were not used yet
 	keys  map[string]event.Seq
 }
 
@@ -86,7 +87,7 @@ func (t *tail) append(e *Entry, h *Head) *Head {
 		h = t.heads[e.Header.Stream()]
 	}
 	if h == nil || h.seq < t.first {
-		h = new(Head)
+		h = t.newHead()
 		t.heads[e.Header.Stream()] = h
 	}
 	*t.slot(seq) = slot{e, h.seq, h}
@@ -99,6 +100,16 @@ func (t *tail) append(e *Entry, h *Head) *Head {
 	if e.Header.Key != "" {
 		t.keys[e.Header.Key] = seq
 	}
+	return h
+}
+
+// newHead returns a Head. Many are allocated at a time, since every stream needs a new one after each fold.
+func (t *tail) newHead() *Head {
+	if len(t.free) == 0 {
+		t.free = make([]Head, 256)
+	}
+	h := &t.free[0]
+	t.free = t.free[1:]
 	return h
 }
 
@@ -143,15 +154,15 @@ func (t *tail) dropSome(through event.Seq) bool {
 
 // snap returns the tail as it is now.
 func (t *tail) snap() snapshot {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	return t.snapshot
 }
 
 // snapStream returns the tail as it is now, and the newest event of a stream in it or 0.
 func (t *tail) snapStream(s event.Stream) (snapshot, event.Seq) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if h := t.heads[s]; h != nil {
 		return t.snapshot, h.seq
 	}
@@ -160,14 +171,14 @@ func (t *tail) snapStream(s event.Stream) (snapshot, event.Seq) {
 
 // snapKey returns the tail as it is now, and the newest event in it that has an idempotency key or 0.
 func (t *tail) snapKey(key string) (snapshot, event.Seq) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	return t.snapshot, t.keys[key]
 }
 
 func (t *tail) size() (count int, bytes int64) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	return int(t.last + 1 - t.first), t.bytes
 }
 
