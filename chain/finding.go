@@ -59,6 +59,15 @@ func Open(seq event.Seq, header, payload []byte) (event.Event, *Finding) {
 	return e, bad
 }
 
+// OpenPayload returns the event of a header and its hash, which are known to be right, and checks the payload.
+func OpenPayload(h event.Header, hash event.Hash, payload []byte) (event.Event, *Finding) {
+	e := event.Event{Header: h, Payload: payload, Hash: hash}
+	return e, first(
+		differ(&e, "payload length", int(h.PayloadLength), len(payload)),
+		differ(&e, "content hash", e.Content, Content(payload)),
+	)
+}
+
 // OpenHeader is Open, but of the payload it checks only the length.
 func OpenHeader(seq event.Seq, header, payload []byte) (event.Event, *Finding) {
 	h, err := event.DecodeHeader(header)

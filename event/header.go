@@ -100,6 +100,23 @@ func (h *Header) Coordinate() Coordinate { return Coordinate{h.Entity, h.Scope} 
 // Stream returns the entity and lane.
 func (h *Header) Stream() Stream { return Stream{h.Entity, h.Lane} }
 
+// Clone returns a copy that shares no map and no slice with h.
+func (h *Header) Clone() Header {
+	c := *h
+	if h.Encryption != nil {
+		e := *h.Encryption
+		c.Encryption = &e
+	}
+	if h.Extensions != nil {
+		c.Extensions = make(map[string][]byte, len(h.Extensions))
+		for name, v := range h.Extensions {
+			c.Extensions[name] = append([]byte{}, v...)
+		}
+	}
+	c.Unknown = slices.Clone(h.Unknown)
+	return c
+}
+
 // ValidateExtension reports whether name may be the name of an extension: 3 to 256 printable ASCII characters with
 // exactly one dot, which has something on both sides. The error matches [ErrInvalid].
 func ValidateExtension(name string) error {
