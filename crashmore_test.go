@@ -2,6 +2,7 @@ package batpak
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -490,7 +491,7 @@ func (w *witnessed) unprovable(b []byte, p *part) error {
 	return nil
 }
 
-// TestDamagedIndexIsAWitness damages what is folded in an index whose record of how far it has got is whole, and cuts off the
+// TestDamagedIndexIsAWitness damages the row of the newest event in an index whose record of how far it has got is whole, and cuts off the
 // newest commit. The index has to be made anew, and yet says that the log has lost something.
 func TestDamagedIndexIsAWitness(t *testing.T) {
 	w := witnessedBy(t, indexFile)
@@ -506,7 +507,8 @@ func TestDamagedIndexIsAWitness(t *testing.T) {
 	err = db.Update(func(tx kv.Tx) error {
 		for k, v := range tx.Scan("run 0", nil) {
 			v = bytes.Clone(v)
-			v[len(v)-1] ^= 1
+			first, last := binary.LittleEndian.Uint64(v[8:]), binary.LittleEndian.Uint64(v[16:])
+			v[32+8+16*int(last+1-first)-1] ^= 1 // behind a header and one time, rows of 16 bytes
 			damaged++
 			if err := tx.Put("run 0", bytes.Clone(k), v); err != nil {
 				return err

@@ -245,6 +245,9 @@ func (s *Store) keepWitness(durable event.Seq) error {
 func checkAnchor(f vfs.FS, store event.StoreID, x *index.Index) error {
 	err := readAnchor(f, store, x)
 	if errors.Is(err, ErrCorrupt) {
+		if _, damaged := x.Row(x.Position().Seq); damaged != nil { // which compares the checksum
+			return damaged
+		}
 		err = fmt.Errorf("the log is not the one that %s was made from: %w", indexFile, err)
 	}
 	return err
@@ -255,21 +258,17 @@ func readAnchor(f vfs.FS, store event.StoreID, x *index.Index) error {
 	if p.Seq == 0 {
 		return nil
 	}
-	segments, err := log.OpenSegments(f, store)
+	row, err := x.Anchor()
 	if err != nil {
 		return err
 	}
-	defer segments.Close()
-	row, err := x.Row(p.Seq)
-	if err != nil {
-		return err
-	}
-	v := view{store: store, segments: segments}
+	v := view{store: store, segments: log.OneSegment(f, store, p.Segment)}
+	defer v.segments.Close()
 	if _, err := v.read(&row); err != nil {
 		return err
 	}
-	if at := segments.Locate(p.Seq); at != p.Segment || int64(row.Offset)+int64(row.Length) != p.Offset {
-		return &event.CorruptError{File: log.SegmentName(at), Offset: int64(row.Offset), Seq: p.Seq, Check: "position of the last indexed event"}
+	if int64(row.Offset)+int64(row.Length) != p.Offset {
+		return &event.CorruptError{File: log.SegmentName(p.Segment), Offset: int64(row.Offset), Seq: p.Seq, Check: "position of the last indexed event"}
 	}
 	return nil
 }

@@ -34,6 +34,19 @@ func (x *Index) Row(seq event.Seq) (row Row, err error) {
 	return row, err
 }
 
+// Anchor returns the row of the event at Position, of which there must be one. It does not compare the checksum of the
+// run, which may be long: it is for who holds the row against the log.
+func (x *Index) Anchor() (row Row, err error) {
+	err = x.view(func(v view) error {
+		r, _, err := v.meta.runs[len(v.meta.runs)-1].parse(v.tx)
+		if err == nil {
+			row = r.row(r.span())
+		}
+		return err
+	})
+	return row, err
+}
+
 // Seek returns a seq from 1 to Last()+1 such that every event before it has a time before t, and the first event at or
 // after t, or Last()+1, is less than 256 after it. It costs a binary search over the times of every 256th event.
 func (x *Index) Seek(t event.Timestamp) (seq event.Seq, err error) {

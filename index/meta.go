@@ -171,21 +171,31 @@ func (f *folded) metaIn(tx kv.Tx, store event.StoreID) (*meta, error) {
 
 // open returns the run that r refers to, which aliases values of tx. The first time it compares the checksum.
 func (r *runRef) open(tx kv.Tx) (run, error) {
-	b := tx.Get(r.bucket, r.key)
-	if int64(len(b)) != int64(r.size) {
-		return run{}, r.damaged(fmt.Errorf("%d bytes, not %d", len(b), r.size))
+	opened, b, err := r.parse(tx)
+	if err != nil {
+		return run{}, err
 	}
-	opened, err := parseRun(b)
-	switch {
-	case err != nil:
-		return run{}, r.damaged(err)
-	case opened.first != r.first || opened.last != r.last:
-		return run{}, r.damaged(errRange)
-	case !r.verified.Load() && !runChecksum(b):
+	if !r.verified.Load() && !runChecksum(b) {
 		return run{}, r.damaged(errChecksum)
 	}
 	r.verified.Store(true)
 	return opened, nil
+}
+
+// parse is open without the checksum. It also returns the bytes of the run.
+func (r *runRef) parse(tx kv.Tx) (run, []byte, error) {
+	b := tx.Get(r.bucket, r.key)
+	if int64(len(b)) != int64(r.size) {
+		return run{}, nil, r.damaged(fmt.Errorf("%d bytes, not %d", len(b), r.size))
+	}
+	opened, err := parseRun(b)
+	if err == nil && (opened.first != r.first || opened.last != r.last) {
+		err = errRange
+	}
+	if err != nil {
+		return run{}, nil, r.damaged(err)
+	}
+	return opened, b, nil
 }
 
 func (r *runRef) damaged(err error) error {

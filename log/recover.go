@@ -60,14 +60,15 @@ func prepare(f vfs.FS, store event.StoreID, opts Options, from Position) (*Segme
 	if err := f.SyncDir(dir); err != nil { // a segment may have been named just before a crash
 		return nil, err
 	}
-	s, err := OpenSegments(f, store)
-	if err != nil {
+	s := newSegments(f, store)
+	var err error
+	if s.firsts, err = s.readNames(); err != nil { // nobody else makes segments
 		return nil, err
 	}
-	switch firsts := s.Firsts(); {
-	case len(firsts) > 0 && firsts[0] != 1:
+	switch {
+	case len(s.firsts) > 0 && s.firsts[0] != 1:
 		return nil, missing(1)
-	case len(firsts) > 0:
+	case len(s.firsts) > 0:
 		return s, nil
 	case from.Seq > 0 || opts.Witness > 0:
 		return nil, Lost(SegmentName(1), 0, 0, max(from.Seq, opts.Witness))

@@ -116,8 +116,19 @@ type handle struct {
 
 // OpenSegments lists the segments of a store's log, for reading.
 func OpenSegments(f vfs.FS, store event.StoreID) (*Segments, error) {
-	s := &Segments{fs: f, store: store, handles: map[event.Seq]*handle{}}
+	s := newSegments(f, store)
 	return s, s.list()
+}
+
+// OneSegment is for reading one segment without looking which others there are.
+func OneSegment(f vfs.FS, store event.StoreID, first event.Seq) *Segments {
+	s := newSegments(f, store)
+	s.firsts = []event.Seq{first}
+	return s
+}
+
+func newSegments(f vfs.FS, store event.StoreID) *Segments {
+	return &Segments{fs: f, store: store, handles: map[event.Seq]*handle{}}
 }
 
 // list reads the names anew. A directory that grows while it is read may show a segment and not the one before it; what was
