@@ -60,9 +60,7 @@ func (s *Store) commit(drafts []draft, ps []Proposal) ([]Receipt, error) {
 	if err := s.keeper.room(s); err != nil {
 		return nil, err
 	}
-	s.commitMu.Lock()
-	receipts, err := s.admit(drafts, class)
-	s.commitMu.Unlock()
+	receipts, err := s.decide(drafts, class)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +72,13 @@ func (s *Store) commit(drafts []draft, ps []Proposal) ([]Receipt, error) {
 		return nil, err
 	}
 	return receipts, nil
+}
+
+// decide is admit under the lock, which it gives up also if the clock panics.
+func (s *Store) decide(drafts []draft, class Durability) ([]Receipt, error) {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	return s.admit(drafts, class)
 }
 
 // class returns what the commit waits for.

@@ -1141,3 +1141,27 @@ func TestCloseEndsGoroutines(t *testing.T) {
 	}
 	t.Errorf("after Close there are\n%s", strings.Join(left, "\n\n"))
 }
+
+// TestClockPanics recovers from a clock that panics: nothing was appended, and the store goes on.
+func TestClockPanics(t *testing.T) {
+	broken := false
+	s := openTest(t, memoryDir(t), &Options{Clock: func() time.Time {
+		if broken {
+			panic("broken clock")
+		}
+		return time.Now()
+	}})
+	nothingAppended(t, s, func() {
+		broken = true
+		defer func() {
+			if p := recover(); p != "broken clock" {
+				t.Errorf("recovered %v", p)
+			}
+			broken = false
+		}()
+		_, err := s.Commit(raw("a", ""))
+		t.Errorf("no panic: %v", err)
+	})
+	mustCommit(t, s, raw("a", ""))
+	closeTest(t, s)
+}

@@ -895,7 +895,7 @@ func TestCrashFollowers(t *testing.T) {
 			break
 		}
 	}
-	if seen < 200 {
+	if seen < 1000 {
 		t.Errorf("followers saw only %d events", seen)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -407,4 +408,38 @@ func TestQueriesEqualAFilterOfTheLog(t *testing.T) {
 		opts.MemoryIndex = true
 		reopen("index in memory", opts)
 	})
+}
+
+// TestQueryMemory reads 48 MiB of payloads of which the loop body keeps nothing: neither does the query.
+func TestQueryMemory(t *testing.T) {
+	dir := memoryDir(t)
+	s := openTest(t, dir, &Options{Durability: Written})
+	data := make([]byte, 512<<10)
+	for i := range 96 {
+		data[0] = byte(i)
+		mustCommit(t, s, Proposal{At: At("a", "s"), Kind: 0xF001, Data: data})
+	}
+	closeTest(t, s)
+	s = openTest(t, dir, nil)
+	live := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, seen := live(), 0
+	for e, err := range s.Query(Query{}) {
+		if err != nil || len(e.Payload) != len(data) || e.Payload[0] != byte(seen) {
+			t.Fatalf("event %d: %v", seen+1, err)
+		}
+		if seen++; seen%8 != 0 {
+			continue
+		}
+		if more := live() - before; more > 3*maxOpenBytes {
+			t.Fatalf("%d MiB are live after %d events", more>>20, seen)
+		}
+	}
+	if seen != 96 {
+		t.Errorf("%d events", seen)
+	}
 }

@@ -182,6 +182,7 @@ func spelled(h *event.Header, b []byte) bool {
 // Bounds of one read from a segment.
 const (
 	maxReadBytes = 128 << 10 // for several records; one record may be longer
+	maxOpenBytes = 4 << 20   // of the events that wait to be yielded; one event may be longer
 	maxGapBytes  = 4 << 10   // between records, that are read although not wanted
 )
 
@@ -198,37 +199,45 @@ type pageReader struct {
 }
 
 // events yields the events of the rows, which are in commit order or the reverse. Records that lie close to each other
-// are read together, and of many rows several such spans at a time. No goroutine is left while the loop body runs.
+// are read together, and of many rows several such spans at a time, as far as memory for them has its bound. No goroutine
+// is left while the loop body runs.
 func (r *pageReader) events(rows []index.Row) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		readers := 1
 		if len(rows) >= mostRows/2 {
 			readers = min(runtime.GOMAXPROCS(0), maxReaders)
 		}
-		r.divide(rows)
-		r.next.Store(0)
-		var wg sync.WaitGroup
-		for i := 1; i < readers; i++ {
-			wg.Go(func() { r.open(&r.bufs[i]) })
-		}
-		r.open(&r.bufs[0])
-		wg.Wait()
-		for i := range r.spans {
-			if !r.spans[i].yield(yield) {
-				return
+		for len(rows) > 0 {
+			rows = r.divide(rows)
+			r.next.Store(0)
+			var wg sync.WaitGroup
+			for i := 1; i < min(readers, len(r.spans)); i++ {
+				wg.Go(func() { r.open(&r.bufs[i]) })
+			}
+			r.open(&r.bufs[0])
+			wg.Wait()
+			for i := range r.spans {
+				if !r.spans[i].yield(yield) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// divide sets spans to the parts of rows that are read together.
-func (r *pageReader) divide(rows []index.Row) {
+// divide sets spans to the parts of rows that are read together, up to maxOpenBytes but at least one, and returns the rest.
+func (r *pageReader) divide(rows []index.Row) []index.Row {
 	r.spans, r.unpacked = r.spans[:0], slices.Grow(r.unpacked[:0], len(rows))
-	for at := 0; at < len(rows); {
+	at, bytes := 0, int64(0)
+	for at < len(rows) {
 		n, segment, from, to := r.v.span(rows[at:])
+		if bytes += to - from; bytes > maxOpenBytes && at > 0 {
+			break
+		}
 		r.spans = append(r.spans, span{rows: rows[at : at+n], segment: segment, from: from, to: to, events: r.unpacked[at : at : at+n]})
 		at += n
 	}
+	return rows[at:]
 }
 
 // open opens spans until all are taken.
@@ -288,7 +297,9 @@ func (s *span) read(v *view, buf *[]byte) ([]byte, error) {
 // yield yields the events, and then the error if there is one. It reports whether to go on.
 func (s *span) yield(yield func(Event, error) bool) bool {
 	for i := range s.events {
-		if !yield(s.events[i], nil) {
+		e := s.events[i]
+		s.events[i] = Event{} // the loop body may keep it or not
+		if !yield(e, nil) {
 			return false
 		}
 	}

@@ -78,13 +78,18 @@ func followWork(c *child) error {
 // follow passes the events after a position on until ctx is done.
 func follow(ctx context.Context, w *workload, b *batpak.Store, after batpak.Seq, visit func(*event)) error {
 	var e event
+	last := after
 	for stored, err := range b.Follow(ctx, batpak.Query{After: after}) {
 		if errors.Is(err, context.Canceled) {
 			return nil
 		}
+		if err == nil && stored.Seq != last+1 {
+			err = fmt.Errorf("event %d after %d", stored.Seq, last)
+		}
 		if err != nil {
 			return fmt.Errorf("follow: %w", err)
 		}
+		last = stored.Seq
 		fromBatpak(&e, &stored)
 		if err := w.check(&e); err != nil {
 			return fmt.Errorf("follow: %w", err)
@@ -105,26 +110,27 @@ func besideWork(c *child) error {
 	}
 	a := appending{c: c, s: s, end: 1 << 40}
 	var alone, beside, reads int64
+	var aloneFor, besideFor time.Duration
 	for i := range 2 * besideSlices {
-		before := a.appended.Load()
+		before, start := a.appended.Load(), time.Now()
 		stop := func() (int64, error) { return 0, nil }
 		if i%2 == 1 {
 			stop = c.readers(b)
 		}
 		err := a.run(time.Now().Add(c.Limit / (2 * besideSlices)))
+		took := time.Since(start)
 		read, failed := stop()
 		if err := errors.Join(err, failed); err != nil {
 			return closing(s, err)
 		}
 		if n := a.appended.Load() - before; i%2 == 1 {
-			beside, reads = beside+n, reads+read
+			beside, reads, besideFor = beside+n, reads+read, besideFor+took
 		} else {
-			alone += n
+			alone, aloneFor = alone+n, aloneFor+took
 		}
 	}
-	half := c.Limit.Seconds() / 2
-	c.r.N, c.r.Seconds = int(alone+beside), c.Limit.Seconds()
-	c.r.Rate, c.r.Beside, c.r.Reads = float64(alone)/half, float64(beside)/half, float64(reads)/half
+	c.r.N, c.r.Seconds = int(alone+beside), (aloneFor + besideFor).Seconds()
+	c.r.Rate, c.r.Beside, c.r.Reads = float64(alone)/aloneFor.Seconds(), float64(beside)/besideFor.Seconds(), float64(reads)/besideFor.Seconds()
 	if err := s.Close(); err != nil {
 		return err
 	}
@@ -172,10 +178,15 @@ func (c *child) queries(ctx context.Context, b *batpak.Store, r *rand.Rand, read
 		if turn%2 == 1 {
 			q = batpak.Query{Scope: c.w.scopes[r.IntN(scopeCount)], After: batpak.Seq(r.Int64N(int64(b.Visible()) + 1)), Limit: 100}
 		}
+		last, n := q.After, 0
 		for stored, err := range b.Query(q) {
+			if n++; err == nil && (stored.Seq <= last || n > q.Limit || q.Entity != "" && stored.Entity != q.Entity || q.Scope != "" && stored.Scope != q.Scope) {
+				err = fmt.Errorf("event %d is number %d, after %d, of what %+v selects", stored.Seq, n, last, q)
+			}
 			if err != nil {
 				return fmt.Errorf("query: %w", err)
 			}
+			last = stored.Seq
 			fromBatpak(&e, &stored)
 			if err := c.w.check(&e); err != nil {
 				return fmt.Errorf("query: %w", err)

@@ -252,8 +252,8 @@ func (p *planning) reads(size, entities int) []string {
 
 func (p *planning) readStep(s spec) {
 	s.Limit = p.effort.reads
-	if s.Size > usualSize {
-		s.Limit *= 6 // it takes longer until every page has been touched
+	if s.Work == "get" && s.Size >= usualSize {
+		s.Limit *= 4 // it takes longer until every page has been touched
 	}
 	switch s.Work {
 	case "grow":

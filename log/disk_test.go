@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/batpak/batpak/internal/vfs"
 )
@@ -22,6 +23,7 @@ type disk struct {
 	kept  map[string]*inode
 	open  int // files that are open
 	most  int // that were open at a time
+	limit int // how many the system lets be open; 0 for no limit
 
 	// hook, if not nil, sees each operation that changes something before it is done; see fault.
 	hook func(op operation) *fault
@@ -151,6 +153,9 @@ func (d *disk) Open(name string) (f vfs.File, err error) {
 func (d *disk) OpenRead(name string) (vfs.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.limit > 0 && d.open >= d.limit {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
 	return d.file(name, "open", false)
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/batpak/batpak/event"
@@ -132,6 +133,28 @@ func TestScanFrom(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestFewFiles reads a log of many segments where the system lets few files be open, and then none.
+func TestFewFiles(t *testing.T) {
+	d := threeSegments()
+	s, err := OpenSegments(d, testStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d.limit = 1
+	for range 2 {
+		if _, _, err := s.Size(); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Close()
+	d.open = 1
+	if _, _, err := s.Size(); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("no file can be opened: %v", err)
+	}
+	d.open = 0
 }
 
 // TestManySegments reads a log with more segments than are kept open, from many goroutines.

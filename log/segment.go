@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/batpak/batpak/event"
 	"github.com/batpak/batpak/internal/vfs"
@@ -273,11 +274,14 @@ func (s *Segments) acquire(first event.Seq) (*handle, error) {
 	defer s.mu.Unlock()
 	h := s.handles[first]
 	if h == nil {
+		s.evict()
 		file, header, err := openSegment(s.fs, s.store, first)
+		for errors.Is(err, syscall.EMFILE) && s.dropOldest() {
+			file, header, err = openSegment(s.fs, s.store, first)
+		}
 		if err != nil {
 			return nil, err
 		}
-		s.evict()
 		h = &handle{file: file, header: header}
 		s.mapSealed(h)
 		s.handles[first] = h
@@ -314,16 +318,24 @@ func (s *Segments) release(h *handle) {
 
 // evict drops the handle used longest ago if there are too many. The caller holds mu.
 func (s *Segments) evict() {
-	if len(s.handles) < maxHandles {
-		return
+	if len(s.handles) >= maxHandles {
+		s.dropOldest()
 	}
+}
+
+// dropOldest drops the handle used longest ago, and reports whether there was one. The caller holds mu.
+func (s *Segments) dropOldest() bool {
 	oldest := event.Seq(0)
 	for first, h := range s.handles {
 		if oldest == 0 || h.used < s.handles[oldest].used {
 			oldest = first
 		}
 	}
+	if oldest == 0 {
+		return false
+	}
 	s.drop(oldest)
+	return true
 }
 
 // drop closes a handle, at once or when its last user lets go. The caller holds mu.

@@ -58,6 +58,7 @@ pgregory.net/rapid
 var internalTypes = map[string]string{
 	"log.Open":         "the file system is the caller's, who is the root or a test",
 	"log.OpenSegments": "the same",
+	"log.OneSegment":   "the same",
 	"log.Identify":     "the same",
 	"log.Examine":      "the same",
 	"log.Behind":       "the same",
