@@ -311,9 +311,9 @@ func (s *soak) seen(t *target, follower string, body []byte) error {
 	return err
 }
 
-// What a process may have at any moment. The store keeps at most 64 segments open, and a tail of at most 64 MiB.
+// What a process may have at any moment. The store keeps at most 256 segments open, and a tail of at most 64 MiB.
 const (
-	mostFiles      = 256 + 64 // a log keeps up to 256 segments open
+	mostFiles      = 256 + 64
 	mostGoroutines = 20        // besides the callers
 	writerBytes    = 512 << 20 // of memory, without mapped files
 )
