@@ -158,21 +158,19 @@ func (d *doctor) index() (anchor, err error) {
 	x, err := index.Open(db, d.id.store)
 	if err == nil {
 		d.witness = max(d.witness, x.Position().Seq) // whatever is wrong behind it, as for Open
-		err = x.Check()
+		if err = checkAnchor(d.fs, d.id.store, x); errors.Is(err, ErrCorrupt) {
+			anchor, err = err, nil
+		}
 	}
 	if err == nil {
-		anchor = checkAnchor(d.fs, d.id.store, x)
 		d.found.Indexed, d.position = x.Position().Seq, x.Position()
-		if anchor == nil || errors.Is(anchor, ErrCorrupt) {
-			return anchor, nil
-		}
-		err = anchor
+		err = x.Check() // Open leaves that to who reads, and goes on from the position whatever comes of it
 	}
 	if errors.Is(err, index.ErrDamaged) || errors.Is(err, kv.ErrDamaged) {
-		d.found.Index, d.found.Indexed, d.position = err.Error(), 0, index.Position{}
-		return nil, nil
+		d.found.Index, d.found.Indexed = err.Error(), 0
+		return anchor, nil
 	}
-	return nil, err
+	return anchor, err
 }
 
 // examine finds out whether the log opens, and if not where it must end. It reads from where the index ends, as Open does; an
