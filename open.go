@@ -317,7 +317,7 @@ func (s *Store) announceDurable(durable event.Seq) {
 	if uint64(durable) <= s.announced.Load() {
 		return
 	}
-	if err := s.announce(s.bound(durable), durable); err != nil {
+	if err := s.write(watermarks{s.bound(durable), durable}); err != nil {
 		s.opts.Logger.Warn("lock file: readers in other processes fall behind", "error", err)
 		s.announced.Store(uint64(durable)) // it is durable all the same
 	}
@@ -331,12 +331,19 @@ func (s *Store) bound(durable event.Seq) event.Seq {
 	return durable
 }
 
-// announce writes the watermarks into LOCK.
+// announce says in LOCK up to where events are visible and durable.
 func (s *Store) announce(visible, durable event.Seq) error {
-	if _, err := s.lock.WriteAt(watermarks{visible, durable}.encode(s.lockBytes[:], s.store), holderBytes); err != nil {
+	s.announceMu.Lock()
+	defer s.announceMu.Unlock()
+	return s.write(watermarks{visible, durable})
+}
+
+// write writes the watermarks into LOCK. The caller holds announceMu.
+func (s *Store) write(w watermarks) error {
+	if _, err := s.lock.WriteAt(w.encode(s.lockBytes[:], s.store), holderBytes); err != nil {
 		return err
 	}
-	s.announced.Store(uint64(durable))
+	s.announced.Store(uint64(w.durable))
 	return nil
 }
 

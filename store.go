@@ -42,8 +42,8 @@ type Store struct {
 	hashes     []byte                // scratch
 	header     []byte                // scratch
 
-	announceMu sync.Mutex    // guards LOCK's watermarks
-	lockBytes  [64]byte      // scratch, to encode them
+	announceMu sync.Mutex    // guards LOCK's watermarks, and
+	lockBytes  [64]byte      // scratch to encode them
 	announced  atomic.Uint64 // the durable one of them: nobody is told of more
 
 	keeper keeper
