@@ -211,7 +211,7 @@ func (p *planning) prepared(size, entities int) {
 	for _, work := range p.reads(size, entities) {
 		for repeat := range p.readRepeats(work, size) {
 			for _, name := range chosen {
-				if repeat < p.repeats(name) && p.worth(name, work, size) {
+				if repeat < p.repeats(name) && p.worth(name, work, size, repeat) {
 					p.readStep(at(usual(work, name, repeat)))
 				}
 			}
@@ -227,16 +227,17 @@ func (p *planning) prepared(size, entities int) {
 // P takes seconds each time.
 func (p *planning) readRepeats(work string, size int) int {
 	budgeted := size == usualSize && slices.Contains([]string{"get", "stream", "scan", "open", "kill"}, work)
-	if !budgeted && p.effort.name != fullEffort.name {
+	compared := size > usualSize && slices.Contains([]string{"get", "open"}, work)
+	if !budgeted && !compared && p.effort.name != fullEffort.name {
 		return 1
 	}
 	return max(p.effort.budget, p.effort.peers)
 }
 
 // worth reports whether a system is asked for a work on a store of a size: of P, which takes half a minute to open 10 M
-// events, only what shows that.
-func (p *planning) worth(system, work string, size int) bool {
-	return system != pureSystem.name || size <= usualSize || p.effort.name == fullEffort.name || work == "get" || work == "open"
+// events, only what shows that, and once.
+func (p *planning) worth(system, work string, size, repeat int) bool {
+	return system != pureSystem.name || size <= usualSize || p.effort.name == fullEffort.name || repeat == 0 && (work == "get" || work == "open")
 }
 
 // reads are the works on a prepared store, those that change it last.
