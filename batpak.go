@@ -49,21 +49,26 @@ type (
 	StoreID    = event.StoreID
 	Query      = event.Query
 	Timestamp  = event.Timestamp
+	Durability = event.Durability
+	Proposal   = event.Proposal
+	Expect     = event.Expect
+	IfNone     = event.IfNone
+	Cause      = event.Cause
+	Registry   = event.Registry
 )
 
 // Evidence; see package chain.
 type (
-	Receipt    = chain.Receipt
-	Verdict    = chain.Verdict
-	Walk       = chain.Walk
-	Finding    = chain.Finding
-	Durability = chain.Durability
+	Receipt = chain.Receipt
+	Verdict = chain.Verdict
+	Walk    = chain.Walk
+	Finding = chain.Finding
 )
 
 // What an append waits for.
 const (
-	Durable = chain.Durable
-	Written = chain.Written
+	Durable = event.Durable
+	Written = event.Written
 )
 
 // Errors with facts; see package event.
@@ -92,8 +97,25 @@ var (
 	ErrClock               = event.ErrClock
 )
 
+// Empty expects that a stream has no event.
+func Empty() Expect { return event.ExpectEmpty() }
+
+// AtClock expects that the newest event of a stream has clock c.
+func AtClock(c Clock) Expect { return event.ExpectClock(c) }
+
+// CauseID names an event by its id.
+func CauseID(id ID) Cause { return event.CauseID(id) }
+
+// CauseItem names an earlier proposal of the same Commit by its index, from 0.
+func CauseItem(index int) Cause { return event.CauseItem(index) }
+
 // At returns the coordinate of an entity and a scope.
 func At(entity, scope string) Coordinate { return event.At(entity, scope) }
+
+// IdempotencyKey derives a key for [Proposal.Key]; see [event.IdempotencyKey].
+func IdempotencyKey(domain string, components ...string) string {
+	return event.IdempotencyKey(domain, components...)
+}
 
 // Decode returns the payload of e as a P; see [event.Decode].
 func Decode[P Payload](e Event) (P, error) { return event.Decode[P](e) }

@@ -167,8 +167,8 @@ func (s *Store) replayed(drafts []draft, class Durability) ([]Receipt, error) {
 			return nil, fmt.Errorf("key %q of proposal %d is new, that of proposal 0 is not: %w", d.header.Key, i, ErrIdempotencyPartial)
 		}
 		cause := d.cause.ID
-		if d.cause.item > 0 {
-			cause = receipts[d.cause.item-1].ID
+		if item, ok := d.cause.Item(); ok {
+			cause = receipts[item].ID
 		}
 		if !d.sameRequest(h, cause) {
 			return nil, &MismatchError{Item: i, Key: d.header.Key, Found: h.Seq}
@@ -276,8 +276,8 @@ func (b *batch) place(d *draft, i int, h *event.Header) error {
 			b.at = known
 		}
 	}
-	if d.expect.set && d.expect.clock != at.clock {
-		return &ConflictError{Item: i, Stream: fmt.Sprintf("%s/%d", stream.Entity, stream.Lane), Want: d.expect.clock, Have: at.clock}
+	if want, set := d.expect.Clock(); set && want != at.clock {
+		return &ConflictError{Item: i, Stream: fmt.Sprintf("%s/%d", stream.Entity, stream.Lane), Want: want, Have: at.clock}
 	}
 	if err := s.checkNone(d.ifNone, i); err != nil {
 		return err
@@ -296,8 +296,8 @@ func (b *batch) place(d *draft, i int, h *event.Header) error {
 	if h.Correlation.IsZero() {
 		h.Correlation = h.ID
 	}
-	if d.cause.item > 0 {
-		h.Causation = b.entries[d.cause.item-1].Header.ID
+	if item, ok := d.cause.Item(); ok {
+		h.Causation = b.entries[item].Header.ID
 	}
 	return nil
 }

@@ -240,7 +240,7 @@ func TestProposalRules(t *testing.T) {
 					if !bytes.Equal(e.Payload, p.Data) || e.Key != p.Key || !cmp.Equal(e.Extensions, p.Extensions) {
 						t.Errorf("item %d came back as %+v", i, e)
 					}
-					if p.Cause.item > 0 && e.Causation != rs[p.Cause.item-1].ID {
+					if item, ok := p.Cause.Item(); ok && e.Causation != rs[item].ID {
 						t.Errorf("item %d has cause %s", i, e.Causation)
 					}
 				}
@@ -380,22 +380,22 @@ func TestIfNone(t *testing.T) {
 		cond IfNone
 		want Seq // the event found; 0: the condition holds
 	}{
-		{"nothing at all", IfNone{Query{}, 0}, 1},
-		{"nothing since the newest", IfNone{Query{}, hidden.Seq}, 0},
-		{"nothing since later", IfNone{Query{}, hidden.Seq + 100}, 0},
-		{"nothing since the one before", IfNone{Query{}, hidden.Seq - 1}, hidden.Seq},
-		{"entity", IfNone{Query{Entity: "a"}, 3}, 6},
-		{"entity since", IfNone{Query{Entity: "a"}, 6}, 0},
-		{"entity absent", IfNone{Query{Entity: "x"}, 0}, 0},
-		{"prefix", IfNone{Query{Prefix: "c"}, 0}, 4},
-		{"kind", IfNone{Query{Kind: 0xE001}, 0}, 3},
-		{"category", IfNone{Query{Category: new(Category(0xE))}, 3}, 0},
-		{"correlation", IfNone{Query{Correlation: rs[1].ID}, 2}, 6},
-		{"clock", IfNone{Query{Entity: "a", ClockAfter: 3}, 0}, 0},
-		{"through", IfNone{Query{Entity: "a", Through: 5}, 3}, 0},
-		{"not visible yet", IfNone{Query{Entity: "hidden"}, 0}, hidden.Seq},
-		{"query's After plays no part", IfNone{Query{Entity: "a", After: 6}, 3}, 6},
-		{"query's Limit and Reverse play no part", IfNone{Query{Entity: "a", Limit: 1, Reverse: true}, 3}, 6},
+		{"nothing at all", IfNone{Query: Query{}, After: 0}, 1},
+		{"nothing since the newest", IfNone{Query: Query{}, After: hidden.Seq}, 0},
+		{"nothing since later", IfNone{Query: Query{}, After: hidden.Seq + 100}, 0},
+		{"nothing since the one before", IfNone{Query: Query{}, After: hidden.Seq - 1}, hidden.Seq},
+		{"entity", IfNone{Query: Query{Entity: "a"}, After: 3}, 6},
+		{"entity since", IfNone{Query: Query{Entity: "a"}, After: 6}, 0},
+		{"entity absent", IfNone{Query: Query{Entity: "x"}, After: 0}, 0},
+		{"prefix", IfNone{Query: Query{Prefix: "c"}, After: 0}, 4},
+		{"kind", IfNone{Query: Query{Kind: 0xE001}, After: 0}, 3},
+		{"category", IfNone{Query: Query{Category: new(Category(0xE))}, After: 3}, 0},
+		{"correlation", IfNone{Query: Query{Correlation: rs[1].ID}, After: 2}, 6},
+		{"clock", IfNone{Query: Query{Entity: "a", ClockAfter: 3}, After: 0}, 0},
+		{"through", IfNone{Query: Query{Entity: "a", Through: 5}, After: 3}, 0},
+		{"not visible yet", IfNone{Query: Query{Entity: "hidden"}, After: 0}, hidden.Seq},
+		{"query's After plays no part", IfNone{Query: Query{Entity: "a", After: 6}, After: 3}, 6},
+		{"query's Limit and Reverse play no part", IfNone{Query: Query{Entity: "a", Limit: 1, Reverse: true}, After: 3}, 6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if s.Visible() >= hidden.Seq {
@@ -437,7 +437,7 @@ func TestIfNoneLetsOneWin(t *testing.T) {
 				for i := range callers {
 					wg.Go(func() {
 						<-begin
-						p := with(raw(fmt.Sprintf("decision:%d", i%5), ""), func(p *Proposal) { p.IfNone = &IfNone{Query{Prefix: "decision"}, last} })
+						p := with(raw(fmt.Sprintf("decision:%d", i%5), ""), func(p *Proposal) { p.IfNone = &IfNone{Query: Query{Prefix: "decision"}, After: last} })
 						rs, err := s.Commit(p)
 						var conflict *ConflictError
 						switch {
@@ -494,7 +494,7 @@ func TestIdempotency(t *testing.T) {
 		p.Extensions = map[string][]byte{"a.b": {1, 2}}
 	})
 	conditional := with(keyed("cas", "c", ""), func(p *Proposal) { p.Expect = Empty() })
-	none := with(keyed("none", "n", ""), func(p *Proposal) { p.IfNone = &IfNone{Query{Entity: "n"}, 0} })
+	none := with(keyed("none", "n", ""), func(p *Proposal) { p.IfNone = &IfNone{Query: Query{Entity: "n"}, After: 0} })
 	batch := []Proposal{keyed("b1", "b", "1"), keyed("b2", "b", "2"), with(keyed("b3", "d", "3"), func(p *Proposal) { p.Cause = CauseItem(1) })}
 	typedOne := Proposal{At: At("t", "s"), Payload: moved{X: 1}, Key: "typed"}
 

@@ -119,7 +119,7 @@ func TestIfNoneUnderTheLock(t *testing.T) {
 		for range callers {
 			wg.Go(func() {
 				started.Add(1)
-				_, err := s.Commit(with(raw("decision", ""), func(p *Proposal) { p.IfNone = &IfNone{Query{Entity: "decision"}, round} }))
+				_, err := s.Commit(with(raw("decision", ""), func(p *Proposal) { p.IfNone = &IfNone{Query: Query{Entity: "decision"}, After: round} }))
 				if err == nil {
 					won.Add(1)
 				} else if !errors.Is(err, ErrConflict) {

@@ -104,8 +104,8 @@ func (k *known) decide(wishes []wish, seqs []Seq) (t told, appended []placed) {
 			continue
 		}
 		clock := k.clock(w.entity, appended)
-		if w.expect.set && w.expect.clock != clock {
-			return told{refusal: refusal{ErrConflict, i, clock, w.expect.clock, 0}}, nil
+		if want, set := w.expect.Clock(); set && want != clock {
+			return told{refusal: refusal{ErrConflict, i, clock, want, 0}}, nil
 		}
 		matches := func(e placed) bool { return e.entity == w.entity && e.seq > w.after }
 		if at := slices.IndexFunc(k.events, matches); w.none && at >= 0 {
@@ -341,7 +341,7 @@ func (c *caller) commit(wishes ...wish) {
 	for _, w := range wishes {
 		p := with(raw(w.entity, w.data), func(p *Proposal) { p.Key, p.Expect, p.Durability = w.key, w.expect, class })
 		if w.none {
-			p.IfNone = &IfNone{Query{Entity: w.entity}, w.after}
+			p.IfNone = &IfNone{Query: Query{Entity: w.entity}, After: w.after}
 		}
 		ps = append(ps, p)
 	}
@@ -541,7 +541,7 @@ func (h history) count(c *counts) {
 			what = out.refusal.reason.Error()
 		case in.wishes[0].key != "":
 			what = "commit with a key"
-		case in.wishes[0].expect.set || in.wishes[0].none:
+		case in.wishes[0].expect != Expect{} || in.wishes[0].none:
 			what = "commit on a condition"
 		case len(in.wishes) > 1:
 			what = "batch"

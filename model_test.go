@@ -774,7 +774,7 @@ func (w *trial) divide(other *trial, commits [][]Proposal, size func(most int) i
 			part := slices.Clone(commit[done : done+size(len(commit)-done)])
 			for i := range part {
 				cause := &part[i].Cause
-				if item := cause.item - 1; item >= done { // in this part
+				if item, _ := cause.Item(); item >= done { // in this part
 					*cause = CauseItem(item - done)
 				} else if item >= 0 {
 					*cause = CauseID(other.events[first+item].ID)

@@ -197,11 +197,11 @@ func (w *trial) drawConditions(t *rapid.T, ps []Proposal) {
 		case 10:
 			p.Expect = rapid.SampledFrom([]Expect{Empty(), AtClock(clock + 1), AtClock(max(clock, 1) - 1)}).Draw(t, "expect")
 		case 9, 8:
-			p.IfNone = &IfNone{w.drawQuery(t), w.drawSeq(t)}
+			p.IfNone = &IfNone{Query: w.drawQuery(t), After: w.drawSeq(t)}
 			if some(t, "since the newest", 2) {
 				p.IfNone.After = w.end()
 			} else if w.end() > 0 && some(t, "the newest", 2) {
-				p.IfNone = &IfNone{Query{Prefix: w.events[w.end()-1].Entity}, w.end() - 1}
+				p.IfNone = &IfNone{Query: Query{Prefix: w.events[w.end()-1].Entity}, After: w.end() - 1}
 			}
 		}
 		clocks[stream]++
@@ -223,7 +223,7 @@ func drawFlaw(t *rapid.T, ps []Proposal) *ItemError {
 	case 3:
 		p.At.Entity = "a/b"
 	case 4:
-		p.IfNone = &IfNone{Query{After: 2, Through: 1}, 0}
+		p.IfNone = &IfNone{Query: Query{After: 2, Through: 1}, After: 0}
 	case 5:
 		p.Extensions = map[string][]byte{"batpak.x": nil}
 	}

@@ -12,63 +12,6 @@ import (
 	"github.com/batpak/batpak/event"
 )
 
-// A Proposal is one request to append an event. Either Payload is set, or Kind and Data.
-type Proposal struct {
-	At      Coordinate
-	Payload Payload // encoded as CBOR; its type gives kind and version
-	Kind    Kind    // with Data: the kind; not reserved
-	Data    []byte  // stored as it is, with payload version 0; not changed, not kept
-
-	Lane        Lane
-	Expect      Expect  // what the stream must look like
-	IfNone      *IfNone // what must not have happened
-	Key         string  // idempotency key, at most 256 bytes; "" for none
-	Correlation ID      // zero: the event begins a correlation of its own
-	Cause       Cause
-	Extensions  map[string][]byte // names as event.ValidateExtension says; "batpak." is reserved
-	Durability  Durability        // what the append waits for; zero: what the store does
-
-	system bool // batpak's own: Kind may be reserved, and PayloadVersion is 1
-}
-
-// An Expect is a condition on a stream: the zero value is no condition.
-type Expect struct {
-	set   bool
-	clock Clock
-}
-
-// Empty expects that the stream has no event.
-func Empty() Expect { return Expect{set: true} }
-
-// AtClock expects that the newest event of the stream has clock c.
-func AtClock(c Clock) Expect { return Expect{set: true, clock: c} }
-
-// An IfNone is the condition that no event after After matches Query: a decision made on what was read up to After still
-// stands. It looks at all that earlier commits appended, visible or not, and not at the other proposals of its own.
-// Query's own After, Limit and Reverse play no part.
-type IfNone struct {
-	Query Query
-	After Seq
-}
-
-// A Cause names the event that led to another.
-type Cause struct {
-	ID ID
-
-	item int // of this Commit, from 1; negative: of none
-}
-
-// CauseID names an event by its id.
-func CauseID(id ID) Cause { return Cause{ID: id} }
-
-// CauseItem names an earlier proposal of the same Commit by its index, from 0.
-func CauseItem(index int) Cause {
-	if index < 0 {
-		return Cause{item: -1} // which Commit refuses
-	}
-	return Cause{item: index + 1}
-}
-
 // A ConflictError says that the condition of a proposal did not hold; nothing was appended. It matches [ErrConflict].
 type ConflictError struct {
 	Item   int    // index of the proposal
@@ -100,6 +43,15 @@ func (e *ItemError) Error() string { return fmt.Sprintf("proposal %d: %v", e.Ite
 
 // Unwrap returns the reason.
 func (e *ItemError) Unwrap() error { return e.Err }
+
+// system is the payload of batpak's own events: its kind may be reserved. Nobody else can make one.
+type system struct {
+	kind Kind
+	data []byte // canonical CBOR
+}
+
+// EventType returns version 1 of the kind.
+func (p system) EventType() Type { return Type{Kind: p.kind, Name: "batpak", Version: 1} }
 
 // A draft is a proposal checked, encoded and hashed: all that needs no lock.
 type draft struct {
@@ -155,11 +107,7 @@ func uniqueKeys(drafts []draft, keyed int) error {
 	return nil
 }
 
-var (
-	errNoPayload   = fmt.Errorf("neither payload nor kind: %w", event.ErrInvalid)
-	errBothPayload = fmt.Errorf("both payload and kind with data: %w", event.ErrInvalid)
-	errCause       = fmt.Errorf("cause is not an earlier proposal of the commit: %w", event.ErrInvalid)
-)
+var errCause = fmt.Errorf("cause is not an earlier proposal of the commit: %w", event.ErrInvalid)
 
 // prepare fills in the draft of p, which is proposal i.
 func (d *draft) prepare(p *Proposal, i, maxPayload int) error {
@@ -189,27 +137,12 @@ func (d *draft) prepare(p *Proposal, i, maxPayload int) error {
 
 // encode sets the kind, the version and the bytes of the payload.
 func (d *draft) encode(p *Proposal) error {
-	if p.Payload == nil {
-		if p.Kind == 0 {
-			return errNoPayload
-		}
-		d.header.Kind, d.data = p.Kind, p.Data
-		if p.system {
-			d.header.PayloadVersion = 1
-			return nil
-		}
-		return p.Kind.Validate()
+	if own, ok := p.Payload.(system); ok {
+		d.header.Kind, d.header.PayloadVersion, d.data = own.kind, 1, own.data
+		return nil
 	}
-	if p.Kind != 0 || p.Data != nil {
-		return errBothPayload
-	}
-	t := p.Payload.EventType()
-	if err := t.Validate(); err != nil {
-		return err
-	}
-	d.header.Kind, d.header.PayloadVersion = t.Kind, t.Version
-	var err error
-	d.data, err = event.Marshal(p.Payload)
+	t, data, err := p.Encode()
+	d.header.Kind, d.header.PayloadVersion, d.data = t.Kind, t.Version, data
 	return err
 }
 
@@ -218,10 +151,11 @@ func (d *draft) check(i int) error {
 	if err := checkExtensions(d.header.Extensions); err != nil {
 		return err
 	}
+	item, caused := d.cause.Item()
 	switch {
 	case len(d.header.Key) > event.MaxKeyBytes:
 		return fmt.Errorf("idempotency key of %d bytes, at most %d: %w", len(d.header.Key), event.MaxKeyBytes, ErrTooLarge)
-	case d.cause.item > i || d.cause.item < 0:
+	case caused && (item >= i || item < 0):
 		return errCause
 	case d.durability > Written:
 		return fmt.Errorf("durability %d: %w", d.durability, ErrInvalid)

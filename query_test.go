@@ -46,8 +46,8 @@ func (m *model) append(ps []Proposal, rs []Receipt) error {
 		if h.Correlation.IsZero() {
 			h.Correlation = h.ID
 		}
-		if p.Cause.item > 0 {
-			h.Causation = m.events[first+p.Cause.item-1].ID
+		if item, ok := p.Cause.Item(); ok {
+			h.Causation = m.events[first+item].ID
 		}
 		if len(m.events) > 0 && h.Time <= m.events[len(m.events)-1].Time {
 			return fmt.Errorf("event %d is not later than the one before", h.Seq)

@@ -298,7 +298,7 @@ func (r *repairer) record() (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	last := s.Visible()
 	for _, name := range slices.Sorted(maps.Keys(records)) {
-		p := Proposal{At: repairAt, Kind: event.KindRepair, Data: records[name], Key: repairKey + name, system: true}
+		p := Proposal{At: repairAt, Payload: system{event.KindRepair, records[name]}, Key: repairKey + name}
 		receipts, err := s.Commit(p)
 		if err != nil {
 			return fmt.Errorf("record of repair %s: %w", name, err)

@@ -114,8 +114,8 @@ func (w *twin) again(ps []Proposal, class Durability) (o outcome) {
 		}
 		e := &w.events[seq-1]
 		cause := ps[i].Cause.ID
-		if n := ps[i].Cause.item; n > 0 {
-			cause = o.receipts[n-1].ID
+		if item, ok := ps[i].Cause.Item(); ok {
+			cause = o.receipts[item].ID
 		}
 		if !asksFor(&ps[i], cause, e) {
 			return outcome{err: &MismatchError{Item: i, Key: e.Key, Found: seq}}
@@ -174,8 +174,8 @@ func (w *twin) newest(s event.Stream, commit []Event) (Event, bool) {
 // refuse returns the conflict that the conditions of proposal i lead to, if they do.
 func (w *twin) refuse(i int, p *Proposal, commit []Event) error {
 	before, _ := w.newest(event.Stream{Entity: p.At.Entity, Lane: p.Lane}, commit)
-	if p.Expect.set && p.Expect.clock != before.Clock {
-		return &ConflictError{Item: i, Stream: fmt.Sprintf("%s/%d", p.At.Entity, p.Lane), Want: p.Expect.clock, Have: before.Clock}
+	if want, set := p.Expect.Clock(); set && want != before.Clock {
+		return &ConflictError{Item: i, Stream: fmt.Sprintf("%s/%d", p.At.Entity, p.Lane), Want: want, Have: before.Clock}
 	}
 	if p.IfNone == nil {
 		return nil
@@ -206,8 +206,8 @@ func (w *twin) next(p *Proposal, commit []Event, now time.Time, salt uint32) Eve
 	if h.Correlation.IsZero() {
 		h.Correlation = h.ID
 	}
-	if p.Cause.item > 0 {
-		h.Causation = commit[p.Cause.item-1].ID
+	if item, ok := p.Cause.Item(); ok {
+		h.Causation = commit[item].ID
 	}
 	return Event{Header: h, Payload: append([]byte{}, data...), Hash: chain.Event(event.AppendHeader(nil, &h))}
 }

@@ -191,7 +191,7 @@ func TestVerifyReceipt(t *testing.T) {
 	}{
 		{"first", 0, func(*Receipt) {}, true},
 		{"third", 2, func(*Receipt) {}, true},
-		{"written", 2, func(r *Receipt) { r.Durability = Written }, true},
+		{"written", 2, func(r *Receipt) { r.Durability = event.Written }, true},
 		{"no seq", 2, func(r *Receipt) { r.Seq = 0 }, false},
 		{"another seq", 2, func(r *Receipt) { r.Seq++ }, false},
 		{"no id", 2, func(r *Receipt) { r.ID = event.ID{} }, false},
@@ -210,7 +210,7 @@ func TestVerifyReceipt(t *testing.T) {
 		{"first with another prev", 0, func(r *Receipt) { r.Prev[0] ^= 1 }, false},
 	} {
 		e := es[tt.of]
-		r := NewReceipt(testStore, &e.Header, e.Hash, Durable)
+		r := NewReceipt(testStore, &e.Header, e.Hash, event.Durable)
 		tt.change(&r)
 		v := VerifyReceipt(r)
 		if v.OK() != tt.ok || tt.ok && v.Status != Unsigned || !tt.ok && v.Reason != MalformedReceipt {
@@ -228,7 +228,7 @@ func TestVerifyAgainst(t *testing.T) {
 		reason Reason
 	}{
 		{"good", func(*Receipt) {}, ""},
-		{"durability", func(r *Receipt) { r.Durability = Written }, ""},
+		{"durability", func(r *Receipt) { r.Durability = event.Written }, ""},
 		{"store", func(r *Receipt) { r.Store[0] ^= 1 }, StoreMismatch},
 		{"store before what it says of itself", func(r *Receipt) { r.Store[0] ^= 1; r.Seq = 0 }, StoreMismatch},
 		{"malformed", func(r *Receipt) { r.Seq = 0 }, MalformedReceipt},
@@ -245,7 +245,7 @@ func TestVerifyAgainst(t *testing.T) {
 		{"hash", func(r *Receipt) { r.Hash[0] ^= 1 }, EventHashMismatch},
 		{"the first that differs", func(r *Receipt) { r.Hash[0] ^= 1; r.Kind++ }, KindMismatch},
 	} {
-		r := NewReceipt(testStore, &e.Header, e.Hash, Durable)
+		r := NewReceipt(testStore, &e.Header, e.Hash, event.Durable)
 		tt.change(&r)
 		if v := VerifyAgainst(r, testStore, &e); v.Reason != tt.reason || v.OK() != (tt.reason == "") {
 			t.Errorf("%s: %+v, want %q", tt.name, v, tt.reason)
@@ -255,7 +255,7 @@ func TestVerifyAgainst(t *testing.T) {
 
 func TestReceiptJSON(t *testing.T) {
 	e := stream(2)[1]
-	for _, d := range []Durability{Durable, Written} {
+	for _, d := range []event.Durability{event.Durable, event.Written} {
 		r := NewReceipt(testStore, &e.Header, e.Hash, d)
 		b, err := json.Marshal(r)
 		if err != nil {

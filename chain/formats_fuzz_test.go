@@ -15,7 +15,7 @@ import (
 // sampleReceipts are receipts of the first and of a later event of a stream.
 func sampleReceipts() (rs []Receipt) {
 	for _, e := range stream(3)[:2] {
-		rs = append(rs, NewReceipt(testStore, &e.Header, e.Hash, Durable))
+		rs = append(rs, NewReceipt(testStore, &e.Header, e.Hash, event.Durable))
 	}
 	return rs
 }
@@ -96,7 +96,7 @@ func checkReceipt(t *testing.T, r Receipt) {
 	if v.OK() != (v.Reason == "") || v.OK() && (r.Seq == 0 || r.Coordinate().Validate() != nil || r.ID.Seq() != r.Seq) {
 		t.Errorf("%+v: %+v", r, v)
 	}
-	if r.Durability != Durable && r.Durability != Written {
+	if r.Durability != event.Durable && r.Durability != event.Written {
 		if v.OK() {
 			t.Errorf("durability %v accepted", r.Durability)
 		}

@@ -4,63 +4,27 @@ import (
 	"github.com/batpak/batpak/event"
 )
 
-// A Durability says what an append waited for before it returned.
-type Durability uint8
-
-// Durabilities. Durable survives a power cut, Written the end of the process.
-const (
-	Durable Durability = iota + 1
-	Written
-)
-
-// String returns "durable" or "written".
-func (d Durability) String() string {
-	switch d {
-	case Durable:
-		return "durable"
-	case Written:
-		return "written"
-	}
-	return "unknown"
-}
-
-// MarshalText returns the same text as String.
-func (d Durability) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText reads what MarshalText writes.
-func (d *Durability) UnmarshalText(b []byte) error {
-	switch string(b) {
-	case "durable":
-		*d = Durable
-	case "written":
-		*d = Written
-	default:
-		return event.ErrInvalid
-	}
-	return nil
-}
-
 // A Receipt is evidence of an accepted append. Its event hash commits to the whole header of the event, and so to its
 // payload and to everything before it in its stream: a store that shows another event at this place is found out by
 // whoever kept the receipt.
 type Receipt struct {
-	Store      event.StoreID   `json:"store"`
-	Seq        event.Seq       `json:"seq"`
-	ID         event.ID        `json:"id"`
-	Entity     string          `json:"entity"`
-	Scope      string          `json:"scope"`
-	Lane       event.Lane      `json:"lane"`
-	Clock      event.Clock     `json:"clock"`
-	Kind       event.Kind      `json:"kind"`
-	Time       event.Timestamp `json:"time"` // microseconds since 1970
-	Content    event.Hash      `json:"content"`
-	Prev       event.Hash      `json:"prev"`
-	Hash       event.Hash      `json:"hash"`
-	Durability Durability      `json:"durability"`
+	Store      event.StoreID    `json:"store"`
+	Seq        event.Seq        `json:"seq"`
+	ID         event.ID         `json:"id"`
+	Entity     string           `json:"entity"`
+	Scope      string           `json:"scope"`
+	Lane       event.Lane       `json:"lane"`
+	Clock      event.Clock      `json:"clock"`
+	Kind       event.Kind       `json:"kind"`
+	Time       event.Timestamp  `json:"time"` // microseconds since 1970
+	Content    event.Hash       `json:"content"`
+	Prev       event.Hash       `json:"prev"`
+	Hash       event.Hash       `json:"hash"`
+	Durability event.Durability `json:"durability"`
 }
 
 // NewReceipt returns the receipt of an event of a store.
-func NewReceipt(store event.StoreID, h *event.Header, hash event.Hash, d Durability) Receipt {
+func NewReceipt(store event.StoreID, h *event.Header, hash event.Hash, d event.Durability) Receipt {
 	return Receipt{Store: store, Seq: h.Seq, ID: h.ID, Entity: h.Entity, Scope: h.Scope, Lane: h.Lane, Clock: h.Clock, Kind: h.Kind,
 		Time: h.Time, Content: h.Content, Prev: h.Prev, Hash: hash, Durability: d}
 }
@@ -106,7 +70,7 @@ const (
 // VerifyReceipt checks a receipt by itself, without a store.
 func VerifyReceipt(r Receipt) Verdict {
 	ok := r.Seq > 0 && r.Clock > 0 && r.Clock <= event.Clock(r.Seq) && r.Time > 0 && r.ID.Seq() == r.Seq && r.ID.Milli() == int64(r.Time)/1000 &&
-		r.Coordinate().Validate() == nil && r.Kind != 0 && (r.Durability == Durable || r.Durability == Written)
+		r.Coordinate().Validate() == nil && r.Kind != 0 && (r.Durability == event.Durable || r.Durability == event.Written)
 	if ok && r.Clock == 1 {
 		ok = r.Prev == Genesis(r.Store, event.Stream{Entity: r.Entity, Lane: r.Lane})
 	}

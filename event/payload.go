@@ -1,6 +1,9 @@
 package event
 
-import "fmt"
+import (
+	"fmt"
+	"iter"
+)
 
 // A Type is what a payload type says of itself: the kind its events have, a name for people and tools, and the version of
 // its fields, from 1.
@@ -11,7 +14,8 @@ type Type struct {
 }
 
 // A Payload is a Go type whose values are stored as events. EventType must return the same Type for every value,
-// including the zero value; it is called on append and on [Decode], from any goroutine.
+// including the zero value; it is called on append and on [Decode], from any goroutine. A type with a version above 1
+// is an [Upcaster] too.
 type Payload interface {
 	EventType() Type
 }
@@ -24,22 +28,74 @@ func (t Type) Validate() error {
 	return t.Kind.Validate()
 }
 
-// Decode returns the payload of e as a P. It fails with [ErrKindMismatch] if e is of another kind, with
-// [ErrFutureVersion] if it was written by newer code, with [ErrPastVersion] if it was written by older code, and with
-// [ErrInvalid] if the bytes are not a canonical encoding of a P. Version 0, an event appended without a type, is read as
-// the current version.
+// A DecodeError says why the payload of an event could not be read as a type. It matches the class of the reason:
+// [ErrKindMismatch], [ErrFutureVersion], [ErrPastVersion] or [ErrInvalid].
+type DecodeError struct {
+	Seq     Seq
+	Kind    Kind
+	Version uint16 // of the payload as stored
+	Type    Type   // that it was to be read as
+	Err     error
+}
+
+// Error names the event, the type and the reason.
+func (e *DecodeError) Error() string {
+	return fmt.Sprintf("event %d (kind %s, version %d) as %q (kind %s, version %d): %v", e.Seq, e.Kind, e.Version, e.Type.Name, e.Type.Kind, e.Type.Version, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *DecodeError) Unwrap() error { return e.Err }
+
+// Decode returns the payload of e as a P. One that older code wrote is lifted by the steps of P, in memory; what is stored
+// stays as it is. The error is a [*DecodeError]: with [ErrKindMismatch] if e is of another kind, with [ErrFutureVersion] if
+// it was written by newer code, with [ErrPastVersion] if a step from its version is missing or fails, and with [ErrInvalid]
+// if the bytes are not a canonical encoding of a P. Version 0, an event appended without a type, is read as the current
+// version.
 func Decode[P Payload](e Event) (P, error) {
 	var p P
-	switch t := p.EventType(); {
+	t := p.EventType()
+	payload, err := e.Payload, error(nil)
+	switch {
 	case e.Kind != t.Kind:
-		return p, fmt.Errorf("event %d of kind %s decoded as %q of kind %s: %w", e.Seq, e.Kind, t.Name, t.Kind, ErrKindMismatch)
+		err = ErrKindMismatch
 	case e.PayloadVersion > t.Version:
-		return p, fmt.Errorf("event %d has version %d of %q, the code knows %d: %w", e.Seq, e.PayloadVersion, t.Name, t.Version, ErrFutureVersion)
+		err = ErrFutureVersion
 	case e.PayloadVersion > 0 && e.PayloadVersion < t.Version:
-		return p, fmt.Errorf("event %d has version %d of %q, the code has %d: %w", e.Seq, e.PayloadVersion, t.Name, t.Version, ErrPastVersion)
+		payload, err = lift(p, t, e.PayloadVersion, payload)
 	}
-	if err := Unmarshal(e.Payload, &p); err != nil {
-		return p, fmt.Errorf("payload of event %d: %w", e.Seq, err)
+	if err == nil {
+		err = Unmarshal(payload, &p)
+	}
+	if err != nil {
+		var none P
+		return none, &DecodeError{e.Seq, e.Kind, e.PayloadVersion, t, err}
 	}
 	return p, nil
+}
+
+// A Typed is an event with its payload decoded.
+type Typed[P Payload] struct {
+	Event
+	Value P
+}
+
+// Each yields the events of one payload type, decoded, and skips those of other kinds. An error, of the sequence or of
+// [Decode], is the last pair.
+func Each[P Payload](events iter.Seq2[Event, error]) iter.Seq2[Typed[P], error] {
+	var p P
+	kind := p.EventType().Kind
+	return func(yield func(Typed[P], error) bool) {
+		for e, err := range events {
+			if err == nil && e.Kind != kind {
+				continue
+			}
+			typed := Typed[P]{Event: e}
+			if err == nil {
+				typed.Value, err = Decode[P](e)
+			}
+			if !yield(typed, err) || err != nil {
+				return
+			}
+		}
+	}
 }

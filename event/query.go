@@ -2,6 +2,8 @@ package event
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -92,4 +94,82 @@ func (q *Query) matchTime(t Timestamp) bool {
 	}
 	since, until := q.TimeRange()
 	return t >= since && t < until
+}
+
+// String returns the fields that are set, in one spelling: queries with equal text select the same events.
+func (q *Query) String() string {
+	var b strings.Builder
+	set := func(name string, is bool, value any) {
+		if is {
+			fmt.Fprintf(&b, " %s=%v", name, value)
+		}
+	}
+	set("entity", q.Entity != "", strconv.Quote(q.Entity))
+	set("prefix", q.Prefix != "", strconv.Quote(q.Prefix))
+	set("scope", q.Scope != "", strconv.Quote(q.Scope))
+	set("kind", q.Kind != 0, q.Kind)
+	if q.Category != nil {
+		set("category", true, *q.Category)
+	}
+	if q.Lane != nil {
+		set("lane", true, *q.Lane)
+	}
+	set("correlation", !q.Correlation.IsZero(), q.Correlation)
+	set("after", q.After != 0, q.After)
+	set("through", q.Through != 0, q.Through)
+	set("clock-after", q.ClockAfter != 0, q.ClockAfter)
+	set("clock-through", q.ClockThrough != 0, q.ClockThrough)
+	since, until := q.TimeRange()
+	set("since", !q.Since.IsZero(), since)
+	set("until", !q.Until.IsZero(), until)
+	set("reverse", q.Reverse, true)
+	set("limit", q.Limit != 0, q.Limit)
+	if b.Len() == 0 {
+		return "everything"
+	}
+	return b.String()[1:]
+}
+
+// Union returns a query that selects all that q and r select, and maybe more: what they do not agree on is left out, and
+// ranges span both. It has no Reverse and no Limit.
+func (q Query) Union(r Query) Query {
+	u := Query{
+		Entity: agreed(q.Entity, r.Entity), Prefix: agreed(q.Prefix, r.Prefix), Scope: agreed(q.Scope, r.Scope),
+		Kind: agreed(q.Kind, r.Kind), Correlation: agreed(q.Correlation, r.Correlation),
+		After: min(q.After, r.After), ClockAfter: min(q.ClockAfter, r.ClockAfter),
+	}
+	if q.Category != nil && r.Category != nil && *q.Category == *r.Category {
+		u.Category = q.Category
+	}
+	if q.Lane != nil && r.Lane != nil && *q.Lane == *r.Lane {
+		u.Lane = q.Lane
+	}
+	if q.Through != 0 && r.Through != 0 {
+		u.Through = max(q.Through, r.Through)
+	}
+	if q.ClockThrough != 0 && r.ClockThrough != 0 {
+		u.ClockThrough = max(q.ClockThrough, r.ClockThrough)
+	}
+	if !q.Since.IsZero() && !r.Since.IsZero() {
+		u.Since = q.Since
+		if r.Since.Before(q.Since) {
+			u.Since = r.Since
+		}
+	}
+	if !q.Until.IsZero() && !r.Until.IsZero() {
+		u.Until = q.Until
+		if r.Until.After(q.Until) {
+			u.Until = r.Until
+		}
+	}
+	return u
+}
+
+// agreed returns what both are, or the zero value.
+func agreed[T comparable](a, b T) T {
+	if a != b {
+		var zero T
+		return zero
+	}
+	return a
 }
