@@ -53,9 +53,10 @@ type Options struct {
 	foldEvents int           // tail events that make a fold due; 0 means defaultFoldEvents; for tests
 	random     func() uint32 // the last 4 bytes of ids; for tests
 
-	// A simulated disk, for tests: the file system instead of the directory, and what opens the index file on it.
+	// A simulated disk, for tests: the file system instead of the directory, and what opens the two files of kv on it.
 	fs        vfs.FS
 	openIndex func() (kv.DB, error)
+	openState func() (kv.DB, error)
 }
 
 // withDefaults returns a checked copy.
@@ -71,6 +72,9 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&c.foldEvents, defaultFoldEvents)
 	if c.random == nil {
 		c.random = rand.Uint32
+	}
+	if c.fs != nil && c.openState == nil {
+		c.openState = func() (kv.DB, error) { return kv.NewMemory(), nil }
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

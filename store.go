@@ -49,6 +49,7 @@ type Store struct {
 	keeper keeper
 	kvMu   sync.Mutex // guards db, and a rebuild against another
 	db     kv.DB
+	state  state
 }
 
 // Close waits for appends under way, makes everything durable, brings the index up to date, and releases the directory.
@@ -72,7 +73,7 @@ func (s *Store) Close() error {
 	}
 	s.kvMu.Lock() // a rebuild under way ends first
 	defer s.kvMu.Unlock()
-	return errors.Join(err, s.db.Close(), s.lock2.Close(), s.lock.Close(), s.closeRoot())
+	return errors.Join(err, s.db.Close(), s.closeState(), s.lock2.Close(), s.lock.Close(), s.closeRoot())
 }
 
 // Sync makes durable everything appended before the call.
@@ -195,6 +196,8 @@ type Stats struct {
 	IndexBytes int64       `json:"index_bytes"`
 	Index      index.Stats `json:"index"`
 	Opened     OpenReport  `json:"opened"`
+
+	Cursors []CursorStats `json:"cursors,omitempty"` // by name
 }
 
 // Stats returns figures about the store. It looks at each segment file.
@@ -208,6 +211,9 @@ func (s *Store) Stats() (Stats, error) {
 	s.openedMu.Unlock()
 	var err error
 	if st.Index, err = s.index.Stats(); err != nil {
+		return st, err
+	}
+	if st.Cursors, err = s.cursorStats(); err != nil {
 		return st, err
 	}
 	st.Segments, st.LogBytes, err = s.segments.Size()

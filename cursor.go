@@ -1,0 +1,314 @@
+package batpak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/kv"
+)
+
+// A Cursor is a named, durable read position in the events that one query selects: whoever opens it again, after the end of
+// the process too, goes on where it was saved. Its methods may be called from any goroutine.
+type Cursor struct {
+	s     *Store
+	name  string
+	query Query
+
+	mu     sync.Mutex
+	at     Seq // everything the query selects at or below has been dealt with
+	closed bool
+}
+
+// cursorState is a cursor as it is kept: a canonical CBOR array of these.
+type cursorState struct {
+	_      struct{} `cbor:",toarray"`
+	Format uint     // cursorFormat
+	Query  string   // of Query.String, without After
+	Seq    Seq
+	Hash   Hash // of the event at Seq, whether the query selects it or not
+}
+
+const cursorFormat = 1
+
+// Classes of failure of cursors, for errors.Is.
+var (
+	ErrCursorQuery = errors.New("cursor belongs to another query")
+	ErrCursorOpen  = errors.New("cursor is open already")
+)
+
+// A CursorError says that a cursor is bound to another query than the one it was opened with. It matches [ErrCursorQuery].
+type CursorError struct {
+	Name          string
+	Stored, Asked string // the queries
+}
+
+// Error names the cursor and both queries.
+func (e *CursorError) Error() string {
+	return fmt.Sprintf("cursor %q belongs to the query %s, not %s", e.Name, e.Stored, e.Asked)
+}
+
+// Is reports whether target is [ErrCursorQuery].
+func (e *CursorError) Is(target error) bool { return target == ErrCursorQuery }
+
+// Cursor opens the cursor with this name, which follows the rules of entities. A new one begins behind q.After; to one that
+// was saved before, q.After means nothing. q has no Reverse and no Limit. A name belongs to its first query until [Store.DeleteCursor]
+// (a [*CursorError] says so), and to one open Cursor at a time ([ErrCursorOpen]). If what is saved is damaged, or is not
+// of this log, the error matches [ErrCorrupt].
+func (s *Store) Cursor(name string, q Query) (*Cursor, error) {
+	if err := event.At(name, "cursor").Validate(); err != nil {
+		return nil, fmt.Errorf("cursor name: %w", err)
+	}
+	if q.Reverse || q.Limit != 0 {
+		return nil, fmt.Errorf("cursor %q: query %v has a Reverse or a Limit: %w", name, &q, ErrInvalid)
+	}
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Cursor{s: s, name: name, query: q, at: q.After}
+	if err := s.claimCursor(c); err != nil {
+		return nil, err
+	}
+	if err := c.load(); err != nil {
+		c.release()
+		return nil, err
+	}
+	return c, nil
+}
+
+// claimCursor makes c the one open cursor of its name.
+func (s *Store) claimCursor(c *Cursor) error {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	if s.state.closed || s.closed.Load() {
+		return ErrClosed
+	}
+	if s.state.cursors[c.name] != nil {
+		return fmt.Errorf("cursor %q: %w", c.name, ErrCursorOpen)
+	}
+	if s.state.cursors == nil {
+		s.state.cursors = map[string]*Cursor{}
+	}
+	s.state.cursors[c.name] = c
+	return nil
+}
+
+// load takes the position from what was saved, if anything was.
+func (c *Cursor) load() error {
+	b, err := c.s.loadState(cursorsBucket, c.name)
+	if b == nil || err != nil {
+		return err
+	}
+	st, err := decodeCursor(c.name, b)
+	if err != nil {
+		return err
+	}
+	if asked := c.identity(); st.Query != asked {
+		return &CursorError{c.name, st.Query, asked}
+	}
+	if st.Seq > 0 {
+		ok, err := c.s.anchored(st.Seq, st.Hash)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
+		}
+	}
+	c.at = st.Seq
+	return nil
+}
+
+func decodeCursor(name string, b []byte) (cursorState, error) {
+	var st cursorState
+	if err := event.Unmarshal(b, &st); err != nil {
+		return st, &CorruptError{File: stateFile, Check: "cursor " + name, Err: err}
+	}
+	if st.Format != cursorFormat {
+		return st, fmt.Errorf("cursor %q has format %d: %w", name, st.Format, ErrFutureFormat)
+	}
+	return st, nil
+}
+
+// identity says which events the cursor is about.
+func (c *Cursor) identity() string {
+	q := c.query
+	q.After = 0
+	return q.String()
+}
+
+// Name returns the cursor's name.
+func (c *Cursor) Name() string { return c.name }
+
+// Position returns the seq at or below which everything has been dealt with: the one saved last, or a later one that
+// nothing selected lies before.
+func (c *Cursor) Position() Seq {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+// rest returns the query for what is left.
+func (c *Cursor) rest() Query {
+	q := c.query
+	q.After = c.Position()
+	return q
+}
+
+// Page returns at most limit events from the position on (all, if it is 0). Save the page's Next when they are dealt with.
+func (c *Cursor) Page(limit int) (Page, error) {
+	q := c.rest()
+	q.Limit = limit
+	return c.s.Page(q)
+}
+
+// Follow yields the events from the position of now on, those to come too, as [Store.Follow] does. It does not move the cursor:
+// Save each event's seq, or every so many, when they are dealt with.
+func (c *Cursor) Follow(ctx context.Context) iter.Seq2[Event, error] {
+	return c.s.Follow(ctx, c.rest())
+}
+
+// Save makes seq the position, durably: after a crash or a power cut the cursor goes on behind it, or behind a later one.
+// Everything appended before the call becomes durable first, since a cursor must not be ahead of the log. seq must be visible
+// and not before the position.
+func (c *Cursor) Save(seq Seq) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return fmt.Errorf("cursor %q: %w", c.name, ErrClosed)
+	case seq < c.at || seq > c.s.Visible():
+		return fmt.Errorf("cursor %q at %d saved at %d, of %d events: %w", c.name, c.at, seq, c.s.Visible(), ErrInvalid)
+	}
+	if err := c.s.Sync(); err != nil {
+		return err
+	}
+	if err := c.store(seq); err != nil {
+		return err
+	}
+	c.at = seq
+	return nil
+}
+
+func (c *Cursor) store(seq Seq) error {
+	st := cursorState{Format: cursorFormat, Query: c.identity(), Seq: seq}
+	if seq > 0 {
+		e, err := c.s.At(seq)
+		if err != nil {
+			return err
+		}
+		st.Hash = e.Hash
+	}
+	b, err := event.Marshal(&st)
+	if err != nil {
+		return err
+	}
+	db, err := c.s.stateDB(true)
+	if err != nil {
+		return err
+	}
+	return putState(db, cursorsBucket, c.name, b)
+}
+
+// pass moves the position without saving it: nothing that the query selects lies between.
+func (c *Cursor) pass(seq Seq) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = max(c.at, seq)
+}
+
+// Close gives the name free for another Cursor. What was not saved is not saved by it.
+func (c *Cursor) Close() error {
+	c.mu.Lock()
+	closed := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if closed {
+		return fmt.Errorf("cursor %q: %w", c.name, ErrClosed)
+	}
+	c.release()
+	return nil
+}
+
+func (c *Cursor) release() {
+	c.s.state.mu.Lock()
+	defer c.s.state.mu.Unlock()
+	delete(c.s.state.cursors, c.name)
+}
+
+// DeleteCursor forgets the position of a cursor that is not open. That there is none is no error.
+func (s *Store) DeleteCursor(name string) error {
+	c := &Cursor{s: s, name: name}
+	if err := s.claimCursor(c); err != nil {
+		return err
+	}
+	defer c.release()
+	db, err := s.stateDB(false)
+	if db == nil || err != nil {
+		return err
+	}
+	return asState(cursorsBucket, db.Update(func(tx kv.Tx) error { return tx.Delete(cursorsBucket, []byte(name)) }))
+}
+
+// CursorStats are figures about a cursor.
+type CursorStats struct {
+	Name     string `json:"name"`
+	Query    string `json:"query"`
+	Position Seq    `json:"position"`
+	Lag      Seq    `json:"lag"`  // visible events behind the position, whether the query selects them or not
+	Open     bool   `json:"open"` // by this process
+}
+
+// cursorStats returns figures about all cursors, those saved and those open, by name.
+func (s *Store) cursorStats() ([]CursorStats, error) {
+	visible := s.Visible()
+	known := map[string]CursorStats{}
+	db, err := s.stateDB(false)
+	if err != nil {
+		return nil, err
+	}
+	if db != nil {
+		err = db.View(func(tx kv.Tx) error {
+			for k := range tx.Scan(cursorsBucket, nil) {
+				name := string(k)
+				b, err := stateValue(tx, cursorsBucket, name)
+				if err != nil {
+					return err
+				}
+				st, err := decodeCursor(name, b)
+				if err != nil {
+					return err
+				}
+				known[name] = CursorStats{Name: name, Query: st.Query, Position: st.Seq}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, asState(cursorsBucket, err)
+		}
+	}
+	for _, c := range s.openCursors() {
+		known[c.name] = CursorStats{Name: c.name, Query: c.identity(), Position: c.Position(), Open: true}
+	}
+	var stats []CursorStats
+	for _, c := range known {
+		c.Lag = visible - min(visible, c.Position)
+		stats = append(stats, c)
+	}
+	slices.SortFunc(stats, func(a, b CursorStats) int { return strings.Compare(a.Name, b.Name) })
+	return stats, nil
+}
+
+func (s *Store) openCursors() (open []*Cursor) {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	for _, c := range s.state.cursors {
+		open = append(open, c)
+	}
+	return open
+}

@@ -1,0 +1,191 @@
+package projection
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/batpak/batpak/event"
+)
+
+// Defaults and bounds of a [Spec].
+const (
+	DefaultMaxStateBytes = 1 << 20
+	MaxStateBytes        = 256 << 20
+	DefaultSnapshotEvery = 1000
+	maxNameBytes         = 128
+)
+
+// A Handler changes the state for the events of one payload type; [On] makes it.
+type Handler[S any] = event.Handler[*S]
+
+// On returns the handler that calls f for each event of P's kind, with the payload lifted to the current version. The state
+// is f's for the time of the call; with an error the fold fails.
+func On[S any, P event.Payload](f func(s *S, e event.Event, p P) error) Handler[S] {
+	return event.On(f)
+}
+
+// A Spec is what a projection is made from. S must survive encoding as CBOR: its fields are exported, all the way down, or
+// of types that encode themselves.
+type Spec[S any] struct {
+	// Name and Version, from 1, name what the handlers compute: change Version when that changes. Name is as an entity.
+	Name    string
+	Version uint16
+
+	// Handlers, one for each payload type that changes the state. Events of other kinds are passed over.
+	Handlers []Handler[S]
+
+	// Init returns the state before the first event. Nil means the zero S.
+	Init func() S
+
+	// Query returns the events that the state of a key is made of; After, Limit and Reverse must not be set. Nil means
+	// those of the entity that the key names, in lane 0.
+	Query func(key string) event.Query
+
+	// MaxStateBytes bounds the encoded state. 0 means DefaultMaxStateBytes; more than [MaxStateBytes] is refused.
+	MaxStateBytes int
+
+	// SnapshotEvery is how many events are folded before a snapshot is worth its write. 0 means DefaultSnapshotEvery.
+	SnapshotEvery int
+}
+
+// A Projection is a checked [Spec]. It does not change and may be used from any goroutine, with any number of sources.
+type Projection[S any] struct {
+	spec   Spec[S]
+	router *event.Router[*S]
+}
+
+// New returns the projection of a spec. It fails with an error that matches [event.ErrInvalid], for payload types as
+// [event.NewRegistry] does.
+func New[S any](spec Spec[S]) (*Projection[S], error) {
+	if err := event.At(spec.Name, "projection").Validate(); err != nil {
+		return nil, fmt.Errorf("projection name: %w", err)
+	}
+	if spec.MaxStateBytes == 0 {
+		spec.MaxStateBytes = DefaultMaxStateBytes
+	}
+	if spec.SnapshotEvery == 0 {
+		spec.SnapshotEvery = DefaultSnapshotEvery
+	}
+	switch {
+	case len(spec.Name) > maxNameBytes:
+		return nil, fmt.Errorf("projection name of %d bytes, at most %d: %w", len(spec.Name), maxNameBytes, event.ErrInvalid)
+	case spec.Version == 0:
+		return nil, fmt.Errorf("projection %q has version 0: %w", spec.Name, event.ErrInvalid)
+	case len(spec.Handlers) == 0:
+		return nil, fmt.Errorf("projection %q has no handlers: %w", spec.Name, event.ErrInvalid)
+	case spec.MaxStateBytes < 0 || spec.MaxStateBytes > MaxStateBytes || spec.SnapshotEvery < 0:
+		return nil, fmt.Errorf("projection %q: MaxStateBytes %d or SnapshotEvery %d out of bounds: %w",
+			spec.Name, spec.MaxStateBytes, spec.SnapshotEvery, event.ErrInvalid)
+	}
+	if path := unencoded(reflect.TypeFor[S](), nil); path != "" {
+		return nil, fmt.Errorf("projection %q: %v is not encoded and would be lost: %w", spec.Name, path, event.ErrInvalid)
+	}
+	router, err := event.NewRouter(spec.Handlers...)
+	if err != nil {
+		return nil, fmt.Errorf("projection %q: %w", spec.Name, err)
+	}
+	return &Projection[S]{spec, router}, nil
+}
+
+// MustNew is [New] for package variables. It panics where New fails.
+func MustNew[S any](spec Spec[S]) *Projection[S] {
+	p, err := New(spec)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// Init returns the state before the first event.
+func (p *Projection[S]) Init() S {
+	if p.spec.Init == nil {
+		var s S
+		return s
+	}
+	return p.spec.Init()
+}
+
+// Apply folds one event into s, whatever its query says. It is the step of every fold, for those who have the events
+// already.
+func (p *Projection[S]) Apply(s *S, e event.Event) error {
+	if _, err := p.router.Route(s, e); err != nil {
+		return fmt.Errorf("projection %q: event %d: %w", p.spec.Name, e.Seq, err)
+	}
+	return nil
+}
+
+// query returns the events that the state of key is made of.
+func (p *Projection[S]) query(key string) (event.Query, error) {
+	if p.spec.Query == nil {
+		if key == "" {
+			return event.Query{}, fmt.Errorf("projection %q: no entity is named: %w", p.spec.Name, event.ErrInvalid)
+		}
+		return event.Query{Entity: key, Lane: new(event.Lane(0))}, nil
+	}
+	q := p.spec.Query(key)
+	if q.After != 0 || q.Limit != 0 || q.Reverse {
+		return q, fmt.Errorf("projection %q: query %v has an After, Limit or Reverse: %w", p.spec.Name, &q, event.ErrInvalid)
+	}
+	return q, q.Validate()
+}
+
+// encoders are the interfaces by which a type says itself how it is encoded.
+var encoders = []reflect.Type{
+	reflect.TypeFor[interface{ MarshalCBOR() ([]byte, error) }](),
+	reflect.TypeFor[interface{ MarshalBinary() ([]byte, error) }](),
+}
+
+// unencoded returns what of a type is not encoded as CBOR, or "". seen are the types that t is part of.
+func unencoded(t reflect.Type, seen []reflect.Type) string {
+	if t == reflect.TypeFor[time.Time]() {
+		return "time.Time, unlike event.Timestamp," // as CBOR it loses its zone and its nanoseconds
+	}
+	for _, e := range encoders {
+		if t.Implements(e) || reflect.PointerTo(t).Implements(e) {
+			return ""
+		}
+	}
+	for _, s := range seen {
+		if s == t {
+			return ""
+		}
+	}
+	seen = append(seen, t)
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return unencoded(t.Elem(), seen)
+	case reflect.Map:
+		if lost := unencoded(t.Key(), seen); lost != "" {
+			return lost
+		}
+		return unencoded(t.Elem(), seen)
+	case reflect.Struct:
+		return unencodedField(t, seen)
+	case reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128, reflect.Interface:
+		return t.String()
+	}
+	return ""
+}
+
+func unencodedField(t reflect.Type, seen []reflect.Type) string {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Name == "_" {
+			continue
+		}
+		tag, ok := f.Tag.Lookup("cbor")
+		if !ok {
+			tag = f.Tag.Get("json")
+		}
+		hidden := !f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct)
+		if hidden || tag == "-" || strings.Contains(tag, ",omit") && f.Type.Kind() == reflect.Map { // an empty map would come back nil
+			return t.String() + "." + f.Name
+		}
+		if lost := unencoded(f.Type, seen); lost != "" {
+			return lost
+		}
+	}
+	return ""
+}

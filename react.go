@@ -1,0 +1,252 @@
+package batpak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/batpak/batpak/event"
+)
+
+// Defaults of a [Reaction].
+const (
+	DefaultRestarts      = 3
+	DefaultRestartWithin = time.Minute
+
+	reactionPage   = 64 // events between two savings of the position
+	reactionDomain = "batpak.reaction"
+)
+
+// A Reaction answers events with events: for each one that Query selects and a handler is for, in order, it appends what
+// the handler put into the batch, atomically, once: however often the process dies, and wherever. [Store.React] runs it.
+type Reaction struct {
+	// Name is that of its cursor, and part of the idempotency keys of what it appends. It is as an entity.
+	Name string
+
+	// Query selects the events to react to. A new reaction begins behind its After.
+	Query Query
+
+	// Handlers, one for each payload type. Events of other kinds are passed over.
+	Handlers []event.Handler[*Batch]
+
+	// Restarts is how many times in RestartWithin the reaction goes on, with the event that failed, after a handler returned
+	// an error or panicked, or a condition of its batch did not hold. 0 means DefaultRestarts, a negative number none;
+	// RestartWithin 0 means DefaultRestartWithin.
+	Restarts      int
+	RestartWithin time.Duration
+}
+
+// A Batch is what a handler of a [Reaction] wants appended for one event. It is the handler's for the time of the call.
+type Batch struct {
+	trigger   *Event
+	reaction  string
+	proposals []Proposal
+}
+
+// Append adds an event with a typed payload. Its cause is the event reacted to, and its correlation is that event's.
+func (b *Batch) Append(at Coordinate, payload Payload) {
+	b.Propose(Proposal{At: at, Payload: payload})
+}
+
+// Propose adds a proposal. Its idempotency key is set by the batch; cause and correlation are, unless p has others. A cause
+// by index counts from the first proposal of the batch.
+func (b *Batch) Propose(p Proposal) {
+	if p.Cause.IsZero() {
+		p.Cause = CauseID(b.trigger.ID)
+	}
+	if p.Correlation.IsZero() {
+		p.Correlation = b.trigger.Correlation
+	}
+	p.Key = b.key(len(b.proposals))
+	b.proposals = append(b.proposals, p)
+}
+
+// key is the idempotency key of a proposal of the batch.
+func (b *Batch) key(item int) string {
+	return event.IdempotencyKey(reactionDomain, b.reaction, b.trigger.ID.String(), strconv.Itoa(item))
+}
+
+// A ReactionError says that a reaction has stopped for good, and at which event: no position behind it is saved. Err is the
+// error of the handler, a [*PanicError], a [*ConflictError] of its batch, or an [*event.DecodeError].
+type ReactionError struct {
+	Reaction string
+	Seq      Seq
+	Restarts int // before it stopped
+	Err      error
+}
+
+// Error names the reaction and the event.
+func (e *ReactionError) Error() string {
+	return fmt.Sprintf("reaction %q: event %d, after %d restarts: %v", e.Reaction, e.Seq, e.Restarts, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *ReactionError) Unwrap() error { return e.Err }
+
+// A PanicError is a panic of a handler.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error says what the panic was.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// React runs a reaction until ctx is done, the store is closed or it fails, and returns [context.Cause] of ctx, [ErrClosed]
+// or the failure, or nil past Query.Through; there is no other goroutine. It begins where the reaction of that name was when it last ran, opens its
+// cursor as [Store.Cursor] does, and handles events as they become visible.
+//
+// The position is saved after the batches of some events were appended, so that after a crash handlers may be called again
+// with events that they have had; what was appended for an event is found by its key, and neither the handler called nor
+// anything appended for it again. A handler that does something outside the store must bear being called twice for an event.
+//
+// An event whose payload does not decode, and any failure of the store, stop the reaction at once.
+func (s *Store) React(ctx context.Context, r Reaction) error {
+	w, err := s.newWorker(r)
+	if err != nil {
+		return err
+	}
+	defer w.cursor.Close()
+	for {
+		err := w.run(ctx)
+		if errors.Is(err, ErrClosed) && s.closed.Load() {
+			return ErrClosed
+		}
+		if !w.restart(err) {
+			return err
+		}
+	}
+}
+
+// A worker runs a reaction.
+type worker struct {
+	s      *Store
+	r      Reaction
+	cursor *Cursor
+	router *event.Router[*Batch]
+
+	restarts []time.Time // the last ones
+	total    int
+}
+
+func (s *Store) newWorker(r Reaction) (*worker, error) {
+	router, err := event.NewRouter(r.Handlers...)
+	if err != nil {
+		return nil, fmt.Errorf("reaction %q: %w", r.Name, err)
+	}
+	if len(r.Handlers) == 0 {
+		return nil, fmt.Errorf("reaction %q has no handlers: %w", r.Name, ErrInvalid)
+	}
+	setDefault(&r.Restarts, DefaultRestarts)
+	setDefault(&r.RestartWithin, DefaultRestartWithin)
+	c, err := s.Cursor(r.Name, r.Query)
+	if err != nil {
+		return nil, err
+	}
+	return &worker{s: s, r: r, cursor: c, router: router}, nil
+}
+
+// run handles events until something stops it. What was handled before is saved also if something fails.
+func (w *worker) run(ctx context.Context) error {
+	for {
+		page, err := w.cursor.Page(reactionPage)
+		if err != nil {
+			return err
+		}
+		if err := w.handle(ctx, page.Events); err != nil {
+			return err
+		}
+		w.cursor.pass(page.Next)
+		if end := w.r.Query.Through; end > 0 && page.Next >= end {
+			return nil
+		}
+		if page.More {
+			continue
+		}
+		if err := w.s.Wait(ctx, WatermarkVisible, page.Next+1); err != nil {
+			return err
+		}
+	}
+}
+
+// handle handles the events of a page and saves how far it came.
+func (w *worker) handle(ctx context.Context, events []Event) error {
+	done := Seq(0)
+	for i := range events {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := w.react(&events[i]); err != nil {
+			return errors.Join(err, w.save(done))
+		}
+		done = events[i].Seq
+	}
+	if err := w.save(done); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+func (w *worker) save(seq Seq) error {
+	if seq == 0 {
+		return nil
+	}
+	return w.cursor.Save(seq)
+}
+
+// react appends what the handler of the event wants, unless that was done before.
+func (w *worker) react(e *Event) error {
+	b := &Batch{trigger: e, reaction: w.r.Name}
+	done, _, err := w.s.keyed(b.key(0))
+	if done != nil || err != nil {
+		return err
+	}
+	if err := w.route(b); err != nil {
+		return &ReactionError{w.r.Name, e.Seq, w.total, err}
+	}
+	if len(b.proposals) == 0 {
+		return nil
+	}
+	_, err = w.s.Commit(b.proposals...)
+	if err != nil {
+		err = &ReactionError{w.r.Name, e.Seq, w.total, err}
+	}
+	return err
+}
+
+// route calls the handler. A panic is an error.
+func (w *worker) route(b *Batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{p, debug.Stack()}
+		}
+	}()
+	_, err = w.router.Route(b, *b.trigger)
+	return err
+}
+
+// restart reports whether the reaction goes on after err.
+func (w *worker) restart(err error) bool {
+	var failed *ReactionError
+	var undecoded *event.DecodeError
+	if !errors.As(err, &failed) || errors.As(err, &undecoded) || w.s.log.Err() != nil {
+		return false
+	}
+	now := w.s.Now()
+	var recent []time.Time
+	for _, t := range w.restarts {
+		if now.Sub(t) < w.r.RestartWithin {
+			recent = append(recent, t)
+		}
+	}
+	if len(recent) >= w.r.Restarts {
+		return false
+	}
+	w.restarts = append(recent, now)
+	w.total++
+	w.s.opts.Logger.Warn("reaction restarted", "reaction", w.r.Name, "event", failed.Seq, "cause", failed.Err)
+	return true
+}
