@@ -13,6 +13,7 @@ var (
 	ErrTooLarge            = errors.New("too large")                                       // payload, header or batch over its bound
 	ErrNotFound            = errors.New("not found")                                       // no such event
 	ErrConflict            = errors.New("conflict")                                        // an expectation or IfNone did not hold
+	ErrDenied              = errors.New("denied")                                          // a gate said no
 	ErrIdempotencyMismatch = errors.New("idempotency key used for another request")        // same key, other content
 	ErrIdempotencyPartial  = errors.New("idempotency keys of the batch do not agree")      // only some keyed, or only some known
 	ErrKindMismatch        = errors.New("event is of another kind")                        // decoding into the wrong type
