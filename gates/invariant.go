@@ -1,0 +1,133 @@
+package gates
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/batpak/batpak/event"
+)
+
+// A Head is the head of the stream that a proposed event will extend, as a gate at the commit point of a store sees it.
+type Head struct {
+	Stream event.Stream
+	Seq    event.Seq   // of the newest event of the stream
+	Clock  event.Clock // of the same; 0 for an empty stream
+	Hash   event.Hash  // of the same
+
+	// Stored is the clock of the newest event that has been appended. Those above it, up to Clock, are earlier proposals of the
+	// same commit, which may still come to nothing.
+	Stored event.Clock
+
+	// Events yields the stream's events after a clock, up to Clock, in order.
+	Events func(after event.Clock) iter.Seq2[event.Event, error]
+}
+
+// MaxInvariantStates is how many streams one [Invariant] keeps the state of. The others are folded anew for each judgement.
+const MaxInvariantStates = 1024
+
+// Invariant returns a gate that judges with the state of the very stream that the event is to extend. The state is the zero S
+// with each event of the stream folded on, in order; check gets it and the proposed event. It is kept from one judgement to
+// the next, so that a judgement costs the events since the last one.
+//
+// A kept state is the one of a history, known by the hash of its last event: where the stream has another, as in another
+// store, the state is built from nothing. A state with events that are not stored yet is not kept, nor one whose fold or check
+// failed. An error of fold or of reading is a denial with [CodeState].
+//
+// fold and check are pure but for the state that fold changes; check does not change it. The gate may be used by several
+// stores and goroutines at once. Copies of the gate share what is kept.
+func Invariant[S any](name string, fold func(s *S, e event.Event) error, check func(s S, e event.Event) *Denial) Gate[Head] {
+	if fold == nil || check == nil {
+		return Gate[Head]{Name: name} // which NewSet refuses
+	}
+	m := &memory[S]{fold: fold, check: check, states: map[event.Stream]folded[S]{}}
+	return Gate[Head]{name, m.judge}
+}
+
+// A memory is the states that an invariant keeps.
+type memory[S any] struct {
+	fold  func(*S, event.Event) error
+	check func(S, event.Event) *Denial
+
+	mu     sync.Mutex
+	states map[event.Stream]folded[S] // each with a state that nobody else holds
+}
+
+// A folded is the state of a stream up to an event.
+type folded[S any] struct {
+	state S
+	clock event.Clock
+	hash  event.Hash
+}
+
+// judge takes the state out of the memory while it works with it, so that a state which fold or check gave up on, by an error or
+// a panic, is not there any more, and one with events that may come to nothing is not put back.
+func (m *memory[S]) judge(h Head, e event.Event) *Denial {
+	f := m.take(h.Stream)
+	err := m.catchUp(&f, &h)
+	if errors.Is(err, errOtherHistory) {
+		f = folded[S]{}
+		err = m.catchUp(&f, &h)
+	}
+	if err != nil {
+		return Deny(CodeState, "state of %s/%d cannot be had: %v", h.Stream.Entity, h.Stream.Lane, err)
+	}
+	d := m.check(f.state, e)
+	if 0 < h.Clock && h.Clock <= h.Stored {
+		m.put(h.Stream, f)
+	}
+	return d
+}
+
+var errOtherHistory = errors.New("events do not lead to the head")
+
+// catchUp folds the events up to the head. The error is errOtherHistory if f is not a state of this stream's past. How the
+// events that it is given link to each other is for whoever yields them to check.
+func (m *memory[S]) catchUp(f *folded[S], h *Head) error {
+	kept := f.clock
+	switch {
+	case kept > h.Clock, kept > 0 && kept == h.Clock && f.hash != h.Hash:
+		return errOtherHistory
+	case kept == h.Clock:
+		return nil
+	}
+	for e, err := range h.Events(kept) {
+		switch {
+		case err != nil:
+			return err
+		case e.Clock != f.clock+1, kept > 0 && f.clock == kept && e.Prev != f.hash:
+			return errOtherHistory
+		}
+		if err := m.fold(&f.state, e); err != nil {
+			return fmt.Errorf("event %d: %w", e.Seq, err)
+		}
+		f.clock, f.hash = e.Clock, e.Hash
+	}
+	if f.clock != h.Clock || h.Clock <= h.Stored && f.hash != h.Hash {
+		return errOtherHistory
+	}
+	return nil
+}
+
+// take removes the state of a stream and returns it; the zero one if there is none.
+func (m *memory[S]) take(s event.Stream) folded[S] {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.states[s]
+	delete(m.states, s)
+	return f
+}
+
+// put keeps a state, in place of some other if there are too many.
+func (m *memory[S]) put(s event.Stream, f folded[S]) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other := range m.states {
+		if _, known := m.states[s]; known || len(m.states) < MaxInvariantStates {
+			break
+		}
+		delete(m.states, other)
+	}
+	m.states[s] = f
+}
