@@ -1,0 +1,24 @@
+// want: cannot use m.Begin(at)
+package fixture
+
+import (
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/gates"
+)
+
+type (
+	shut struct{}
+	open struct{}
+
+	opened struct{}
+)
+
+func (opened) EventType() event.Type { return event.Type{Kind: 0x1001, Name: "opened", Version: 1} }
+
+var opening = gates.NewTransition[shut, open, opened]()
+
+func commit(...event.Proposal) ([]int, error) { return nil, nil }
+
+func begin(m *gates.Machine[shut], at event.Coordinate) gates.In[open] {
+	return m.Begin(at)
+}

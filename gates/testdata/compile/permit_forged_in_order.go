@@ -1,0 +1,11 @@
+// want: implicit assignment to unexported field state
+package fixture
+
+import (
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/gates"
+)
+
+var forged = gates.Permit{nil}
+
+var _ event.Proposal
