@@ -183,8 +183,9 @@ func TestSharedDenial(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			d := first.Judge(caller{}, preview(t, event.Proposal{At: account, Kind: 0x1001})).With("mine", 1)
+			d := first.Judge(caller{}, preview(t, event.Proposal{At: account, Kind: 0x1001}))
 			d.Context[0].Value = "changed"
+			d.With("mine", 1)
 		})
 	}
 	wg.Wait()

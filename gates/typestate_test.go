@@ -136,11 +136,11 @@ func TestApplyRefuses(t *testing.T) {
 	if _, _, err := gates.Apply(l.commit, opening, gates.In[shut]{}, opened{}); !errors.Is(err, gates.ErrForged) {
 		t.Error("zero handle:", err)
 	}
-	var read gates.In[shut]
-	if err := json.Unmarshal([]byte(`{"at":{"Entity":"door:1","Scope":"house"},"clock":0}`), &read); err != nil {
+	var read struct{ In gates.In[shut] }
+	if err := json.Unmarshal([]byte(`{"In":{"at":{"Entity":"door:1","Scope":"house"},"clock":0}}`), &read); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := gates.Apply(l.commit, opening, read, opened{}); !errors.Is(err, gates.ErrForged) {
+	if _, _, err := gates.Apply(l.commit, opening, read.In, opened{}); !errors.Is(err, gates.ErrForged) {
 		t.Error("handle that was read:", err)
 	}
 	if _, _, err := gates.Apply(l.commit, opening, new(gates.Machine[shut]).Begin(door), opened{}); !errors.Is(err, gates.ErrForged) {
@@ -236,6 +236,12 @@ func TestResumeRefuses(t *testing.T) {
 			t.Error(name, err)
 		}
 		_ = name
+	}
+	if name, _, err := new(gates.Machine[shut]).StateOf(history(nil, 0x1001)); !errors.As(err, &illegal) {
+		t.Error("a machine that nobody made:", name, err)
+	}
+	if want := "event 0 (clock 1, kind 0x1001) has no transition from state shut"; illegal.Error() != want {
+		t.Errorf("got %q", illegal)
 	}
 	if in, err := gates.Resume[shut](m, door, history(nil)); err != nil || in.Clock() != 0 {
 		t.Error("a stream without events:", in, err)
