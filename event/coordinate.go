@@ -13,8 +13,8 @@ const MaxCoordinateBytes = 1024
 // without control characters, "/", "..", "|" or "=". A colon separates the namespaces of an entity: "player:42" is in
 // the namespace "player".
 type Coordinate struct {
-	Entity string
-	Scope  string
+	Entity string `json:"entity"`
+	Scope  string `json:"scope"`
 }
 
 // At returns the coordinate of an entity and a scope. It does not check them: [Coordinate.Validate] does, and every

@@ -285,7 +285,7 @@ func TestDenialJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"gate":"no","code":"NO","message":"never","context":[{"name":"a","value":"1"}],` +
-		`"trace":{"kind":"0x1001","at":{"Entity":"account:7","Scope":"bank"},"evaluations":[` +
+		`"trace":{"kind":"0x1001","at":{"entity":"account:7","scope":"bank"},"evaluations":[` +
 		`{"gate":"yes","verdict":"permitted"},{"gate":"no","verdict":"denied","code":"NO","message":"never"},{"gate":"x","verdict":"skipped"}]}}`
 	if string(b) != want {
 		t.Errorf("got %s", b)
