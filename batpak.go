@@ -94,6 +94,7 @@ var (
 	ErrClosed              = event.ErrClosed
 	ErrLocked              = event.ErrLocked
 	ErrCorrupt             = event.ErrCorrupt
+	ErrDenied              = event.ErrDenied
 	ErrClock               = event.ErrClock
 )
 

@@ -33,8 +33,8 @@ func (s *Store) Append(at Coordinate, payload Payload) (Receipt, error) {
 // Errors name the proposal where there are several. With any error but that of a failed write or sync, nothing was
 // appended; after such a failure the store accepts no more appends, and reopening tells which events are there.
 func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
-	if s.closed.Load() {
-		return nil, ErrClosed
+	if err := s.ready(); err != nil {
+		return nil, err
 	}
 	if len(ps) > MaxBatch {
 		return nil, fmt.Errorf("commit of %d proposals, at most %d: %w", len(ps), MaxBatch, ErrTooLarge)
@@ -56,13 +56,16 @@ func (s *Store) commit(drafts []draft, ps []Proposal) ([]Receipt, error) {
 	if err := s.prepare(drafts, ps); err != nil || len(ps) == 0 {
 		return nil, err
 	}
+	if err := s.judge(drafts); err != nil {
+		return nil, s.recorded(drafts, err)
+	}
 	class := s.class(drafts)
 	if err := s.keeper.room(s); err != nil {
 		return nil, err
 	}
 	receipts, err := s.decide(drafts, class)
 	if err != nil {
-		return nil, err
+		return nil, s.recorded(drafts, err)
 	}
 	last := event.Seq(0) // original receipts may be in any order
 	for i := range receipts {
@@ -236,7 +239,7 @@ func (b *batch) commit(drafts []draft) ([]Receipt, error) {
 	receipts := make([]Receipt, len(drafts))
 	for i := range drafts {
 		e := &b.entries[i]
-		if err := b.place(&drafts[i], i, &e.Header); err != nil {
+		if err := b.place(drafts, i, &e.Header); err != nil {
 			return nil, err
 		}
 		s.seal(e, drafts[i].data)
@@ -255,9 +258,9 @@ func (b *batch) commit(drafts []draft) ([]Receipt, error) {
 	return receipts, nil
 }
 
-// place checks the conditions of a draft and gives its event a place in the store.
-func (b *batch) place(d *draft, i int, h *event.Header) error {
-	s := b.s
+// place checks the conditions of draft i, gives its event a place in the store, and asks the gates.
+func (b *batch) place(drafts []draft, i int, h *event.Header) error {
+	s, d := b.s, &drafts[i]
 	stream := d.header.Stream()
 	var at head
 	ok := false
@@ -299,7 +302,10 @@ func (b *batch) place(d *draft, i int, h *event.Header) error {
 	if item, ok := d.cause.Item(); ok {
 		h.Causation = b.entries[item].Header.ID
 	}
-	return nil
+	if s.opts.CommitGates == nil || d.own() {
+		return nil
+	}
+	return b.judge(drafts, i, h, at)
 }
 
 // seal encodes and hashes the event, and appends its record and hash to those of the commit.

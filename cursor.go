@@ -61,6 +61,9 @@ func (e *CursorError) Is(target error) bool { return target == ErrCursorQuery }
 // (a [*CursorError] says so), and to one open Cursor at a time ([ErrCursorOpen]). If what is saved is damaged, or is not
 // of this log, the error matches [ErrCorrupt].
 func (s *Store) Cursor(name string, q Query) (*Cursor, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
 	if err := event.At(name, "cursor").Validate(); err != nil {
 		return nil, fmt.Errorf("cursor name: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/gates"
 	"github.com/batpak/batpak/internal/vfs"
 	"github.com/batpak/batpak/kv"
 	"github.com/batpak/batpak/log"
@@ -39,6 +40,22 @@ type Options struct {
 
 	// MaxPayload bounds the payload of one event, in bytes. 0 means DefaultMaxPayload.
 	MaxPayload int
+
+	// Types, if not nil, are all payload types that are appended: a payload of another type or version is refused, and so
+	// are bytes without a type of a kind that one of them has; see [event.Registry.Check].
+	Types *Registry
+
+	// Gates judge every proposal, on every path, before it is decided about; a proposal whose idempotency key is known
+	// appends nothing and is not judged. They are called in the goroutine of the append.
+	Gates *gates.Set[struct{}]
+
+	// CommitGates judge every proposal at the commit point, after its conditions, with the head of the stream that it is about
+	// to extend: nothing can come between. Every append waits for them, so they must be quick, and they must not call the
+	// store, which is [ErrInGate], nor wait for someone who does.
+	CommitGates *gates.Set[gates.Head]
+
+	// RecordDenials appends an event for each proposal that a gate of the store denies; see [DenialRecord].
+	RecordDenials bool
 
 	// MemoryIndex keeps the whole index in memory and rebuilds it from the log at each opening, in time and space
 	// proportional to the log. It is there for comparison, and for stores on file systems that cannot map files.

@@ -75,7 +75,7 @@ func (s *Store) prepare(drafts []draft, ps []Proposal) error {
 	keyed, total := 0, 0
 	for i := range ps {
 		d := &drafts[i]
-		if err := d.prepare(&ps[i], i, s.opts.MaxPayload); err != nil {
+		if err := d.prepare(&ps[i], i, &s.opts); err != nil {
 			return &ItemError{i, err}
 		}
 		if d.header.Key != "" {
@@ -110,15 +110,15 @@ func uniqueKeys(drafts []draft, keyed int) error {
 var errCause = fmt.Errorf("cause is not an earlier proposal of the commit: %w", event.ErrInvalid)
 
 // prepare fills in the draft of p, which is proposal i.
-func (d *draft) prepare(p *Proposal, i, maxPayload int) error {
+func (d *draft) prepare(p *Proposal, i int, o *Options) error {
 	if err := p.At.Validate(); err != nil {
 		return err
 	}
-	if err := d.encode(p); err != nil {
+	if err := d.encode(p, o.Types); err != nil {
 		return err
 	}
-	if len(d.data) > maxPayload {
-		return fmt.Errorf("payload of %d bytes, at most %d: %w", len(d.data), maxPayload, ErrTooLarge)
+	if len(d.data) > o.MaxPayload {
+		return fmt.Errorf("payload of %d bytes, at most %d: %w", len(d.data), o.MaxPayload, ErrTooLarge)
 	}
 	h := &d.header
 	h.Entity, h.Scope, h.Lane, h.Key = p.At.Entity, p.At.Scope, p.Lane, p.Key
@@ -135,14 +135,17 @@ func (d *draft) prepare(p *Proposal, i, maxPayload int) error {
 	return d.check(i)
 }
 
-// encode sets the kind, the version and the bytes of the payload.
-func (d *draft) encode(p *Proposal) error {
+// encode sets the kind, the version and the bytes of the payload, whose type must be among the types if there are any.
+func (d *draft) encode(p *Proposal, types *Registry) error {
 	if own, ok := p.Payload.(system); ok {
 		d.header.Kind, d.header.PayloadVersion, d.data = own.kind, 1, own.data
 		return nil
 	}
 	t, data, err := p.Encode()
 	d.header.Kind, d.header.PayloadVersion, d.data = t.Kind, t.Version, data
+	if err == nil && types != nil {
+		err = types.Check(t)
+	}
 	return err
 }
 

@@ -132,13 +132,19 @@ func (v *view) scan(q Query) (*scanning, error) {
 	if err := v.ready(); err != nil {
 		return nil, err
 	}
+	s := v.newScan(q)
+	s.extend(v.Visible())
+	return s, nil
+}
+
+// newScan returns a scan that has yet to be extended.
+func (v *view) newScan(q Query) *scanning {
 	s := &scanning{v: v, q: q, through: q.Through, left: -1, rows: firstRows, links: links{v: v}, reader: pageReader{v: v}}
 	if q.Limit > 0 {
 		s.left = q.Limit
 		s.rows = min(q.Limit, mostRows)
 	}
-	s.extend(v.Visible())
-	return s, nil
+	return s
 }
 
 // extend lets the scan go up to visible.

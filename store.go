@@ -56,6 +56,9 @@ type Store struct {
 // After a failure to write it releases the directory and returns that failure; what was acknowledged as durable is there
 // at the next Open. A second Close returns [ErrClosed].
 func (s *Store) Close() error {
+	if s.inGate() {
+		return ErrInGate
+	}
 	if s.closed.Swap(true) {
 		return ErrClosed
 	}
@@ -78,8 +81,8 @@ func (s *Store) Close() error {
 
 // Sync makes durable everything appended before the call.
 func (s *Store) Sync() error {
-	if s.closed.Load() {
-		return ErrClosed
+	if err := s.ready(); err != nil {
+		return err
 	}
 	s.commitMu.Lock()
 	last := s.end.Seq
@@ -102,6 +105,10 @@ func (s *Store) Frontier() Frontier {
 	// Lower ones are read first, so that none is seen ahead of a higher one.
 	f := Frontier{Indexed: s.index.Position().Seq, Visible: s.Visible(), Durable: Seq(s.announced.Load())}
 	f.Written = s.log.Written()
+	if s.inGate() { // whose caller holds the lock
+		f.Accepted = s.end.Seq
+		return f
+	}
 	s.commitMu.Lock()
 	f.Accepted = s.end.Seq
 	s.commitMu.Unlock()
@@ -152,6 +159,9 @@ func (w Watermark) of(f Frontier) (Seq, bool) {
 // Wait returns when the watermark has reached seq, which may lie in the future. It returns the cause of ctx if that is done
 // first, [ErrClosed] if the store is closed, and the failure of the log once it has broken.
 func (s *Store) Wait(ctx context.Context, w Watermark, seq Seq) error {
+	if s.inGate() {
+		return ErrInGate
+	}
 	for {
 		changed := s.changed.wait()
 		have, ok := w.of(s.Frontier())
@@ -202,8 +212,8 @@ type Stats struct {
 
 // Stats returns figures about the store. It looks at each segment file.
 func (s *Store) Stats() (Stats, error) {
-	if s.closed.Load() {
-		return Stats{}, ErrClosed
+	if err := s.ready(); err != nil {
+		return Stats{}, err
 	}
 	st := Stats{Store: s.store, Created: s.created, Events: s.Visible(), Frontier: s.Frontier()}
 	s.openedMu.Lock()

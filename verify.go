@@ -61,8 +61,8 @@ func (r *Report) OK() bool { return len(r.Findings) == 0 && r.More == 0 }
 // before it, that times and ids increase, and that the index agrees. What is wrong is in the report; the error is of reading
 // or of ctx. It works in parallel, beside appends, and takes about 100 bytes of memory per stream.
 func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) (Report, error) {
-	if s.closed.Load() {
-		return Report{}, ErrClosed
+	if err := s.ready(); err != nil {
+		return Report{}, err
 	}
 	p := s.accepted()
 	if err := s.log.Sync(p.Seq); err != nil {

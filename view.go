@@ -27,6 +27,7 @@ type view struct {
 	visible  atomic.Uint64
 	changed  signal // visible or another watermark moved, or the store closed
 	closed   atomic.Bool
+	judging  atomic.Int64 // the goroutine in which a gate at the commit point is asked; 0: none is
 
 	// refresh brings a Reader up to date, and poll waits until that may be worth while; both are nil for a Store, which
 	// always is up to date and fires changed.
@@ -58,10 +59,13 @@ func (v *view) raiseVisible(to event.Seq) {
 	v.changed.fire()
 }
 
-// ready refuses a closed store and brings a reader up to date.
+// ready refuses a closed store, a gate that a store waits for, and brings a reader up to date.
 func (v *view) ready() error {
 	if v.closed.Load() {
 		return ErrClosed
+	}
+	if v.inGate() {
+		return ErrInGate
 	}
 	if v.refresh != nil {
 		return v.refresh()

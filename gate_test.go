@@ -1,0 +1,374 @@
+package batpak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/batpak/batpak/event"
+	"github.com/batpak/batpak/gates"
+)
+
+// A withdrawal is taken from an account, which begins with 1000.
+type withdrawal struct {
+	Cents int `cbor:"cents"`
+}
+
+func (withdrawal) EventType() Type { return Type{Kind: 0x3101, Name: "withdrawal", Version: 1} }
+
+func withdraw(left *int, e Event) error {
+	w, err := Decode[withdrawal](e)
+	*left -= w.Cents
+	return err
+}
+
+// noOverdraft denies what is more than is left of 1000.
+func noOverdraft() gates.Gate[gates.Head] {
+	return gates.Invariant("no overdraft", withdraw, func(taken int, e Event) *gates.Denial {
+		if w, err := Decode[withdrawal](e); err != nil || w.Cents > 1000+taken {
+			return gates.Deny("OVERDRAFT", "%d of %d: %v", w.Cents, 1000+taken, err)
+		}
+		return nil
+	})
+}
+
+func gateSet[C any](t testing.TB, gs ...gates.Gate[C]) *gates.Set[C] {
+	set, err := gates.NewSet(gs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// taken folds what was withdrawn from an entity.
+func taken(t *testing.T, s *Store, entity string) (sum, count int) {
+	for w, err := range event.Each[withdrawal](s.Query(Query{Entity: entity})) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, count = sum+w.Value.Cents, count+1
+	}
+	return sum, count
+}
+
+// TestNobodyOverdraws has 32 goroutines withdraw from one account with no expectation, by themselves and in batches of three, in
+// each durability, with the store opened anew between, so that the gate's state is of an earlier store too.
+func TestNobodyOverdraws(t *testing.T) {
+	for _, class := range []Durability{Durable, Written} {
+		t.Run(class.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			opts := &Options{Durability: class, CommitGates: gateSet(t, noOverdraft())}
+			for round := range 3 {
+				s, err := Open(dir, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				for i := range 32 {
+					wg.Go(func() {
+						for range 5 {
+							p := Proposal{At: At("account:1", "bank"), Payload: withdrawal{7 + i%3}}
+							other := Proposal{At: At("account:2", "bank"), Payload: withdrawal{1}}
+							ps := []Proposal{p}
+							if i%2 == 0 {
+								ps = []Proposal{p, other, p}
+							}
+							if _, err := s.Commit(ps...); err != nil && !errors.Is(err, ErrDenied) {
+								t.Error(err)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				if sum, count := taken(t, s, "account:1"); sum > 1000 || sum < 1000-9 {
+					t.Errorf("round %d: %d withdrawn in %d events", round, sum, count)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestCommitGateSeesTheHead compares what a gate at the commit point is given with what the store has afterwards, for single
+// events and batches that extend a stream several times, some of which are refused.
+func TestCommitGateSeesTheHead(t *testing.T) {
+	var s *Store
+	var got []string
+	gate := gates.Gate[gates.Head]{Name: "look", Check: func(h gates.Head, e Event) *gates.Denial {
+		clock := Clock(1)
+		for past, err := range h.Events(1) {
+			if clock++; err != nil || past.Clock != clock || past.Stream() != h.Stream || string(past.Payload) != fmt.Sprint(clock) {
+				t.Errorf("event %+v, %q, of the past, %v", past.Header, past.Payload, err)
+			}
+		}
+		if h.Clock+1 != e.Clock || h.Hash != e.Prev && h.Clock > 0 || clock != max(1, h.Clock) || h.Stored > h.Clock || h.Seq >= e.Seq {
+			t.Errorf("head %+v of %+v after events up to %d", h, e.Header, clock)
+		}
+		got = append(got, fmt.Sprintf("%s/%d %d-%d", h.Stream.Entity, h.Stream.Lane, h.Stored, e.Clock))
+		if string(e.Payload) == "no" {
+			return gates.Deny("NO", "no")
+		}
+		return nil
+	}}
+	s, err := Open(t.TempDir(), &Options{CommitGates: gateSet(t, gate), SegmentBytes: 1 << 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := func(entity string, lane Lane, data string) Proposal {
+		return Proposal{At: At(entity, "s"), Lane: lane, Kind: event.KindData, Data: []byte(data)}
+	}
+	for _, step := range []struct {
+		ps   []Proposal
+		want string
+		ok   bool
+	}{
+		{[]Proposal{p("a", 0, "1")}, "a/0 0-1", true},
+		{[]Proposal{p("a", 0, "2"), p("b", 0, "1"), p("a", 0, "3"), p("a", 1, "1")}, "a/0 1-2, b/0 0-1, a/0 1-3, a/1 0-1", true},
+		{[]Proposal{p("a", 0, "4"), p("a", 0, "no"), p("a", 0, "6")}, "a/0 3-4, a/0 3-5", false},
+		{[]Proposal{p("a", 0, "4"), p("a", 0, "5")}, "a/0 3-4, a/0 3-5", true},
+		{[]Proposal{p("a", 0, "no")}, "a/0 5-6", false},
+		{[]Proposal{p("a", 0, "6")}, "a/0 5-6", true},
+	} {
+		got = nil
+		_, err := s.Commit(step.ps...)
+		if text := strings.Join(got, ", "); text != step.want || (err == nil) != step.ok || err != nil && !errors.Is(err, ErrDenied) {
+			t.Errorf("gate saw %s, not %s: %v", text, step.want, err)
+		}
+	}
+	if n := s.Visible(); n != 8 {
+		t.Errorf("%d events", n)
+	}
+}
+
+// TestGateCannotCallTheStore calls every method of the store from a gate at the commit point. None may wait for ever, and those
+// that return an error must return ErrInGate.
+func TestGateCannotCallTheStore(t *testing.T) {
+	var s *Store
+	calls := 0
+	gate := gates.Gate[gates.Head]{Name: "calls", Check: func(h gates.Head, e Event) *gates.Denial {
+		v := reflect.ValueOf(s)
+		for i := range v.NumMethod() {
+			name, method := v.Type().Method(i).Name, v.Method(i)
+			var in []reflect.Value
+			for k := range method.Type().NumIn() {
+				if typ := method.Type().In(k); !method.Type().IsVariadic() || k < method.Type().NumIn()-1 {
+					in = append(in, argument(t, typ))
+				}
+			}
+			if name == "Commit" {
+				in = append(in, reflect.ValueOf(Proposal{At: At("a", "s"), Kind: event.KindData}))
+			}
+			calls++
+			for _, out := range method.Call(in) {
+				switch err, _ := out.Interface().(error); {
+				case name == "DropSnapshots" || name == "DeleteCursor": // they do not wait for the commit
+				case out.Type() == reflect.TypeFor[error]() && !errors.Is(err, ErrInGate):
+					t.Errorf("%s: %v", name, err)
+				case out.Kind() == reflect.Func: // a sequence
+					out.Call([]reflect.Value{reflect.MakeFunc(out.Type().In(0), func(pair []reflect.Value) []reflect.Value {
+						if err, _ := pair[1].Interface().(error); !errors.Is(err, ErrInGate) {
+							t.Errorf("%s: %v", name, err)
+						}
+						return []reflect.Value{reflect.ValueOf(false)}
+					})})
+				}
+			}
+		}
+		return nil
+	}}
+	s, err := Open(t.TempDir(), &Options{CommitGates: gateSet(t, gate)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Append(At("a", "s"), withdrawal{1})
+		done <- err
+	}()
+	select {
+	case err = <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("the store waits for itself")
+	}
+	if err != nil || calls < 20 || s.Visible() != 1 {
+		t.Errorf("%v after %d calls, %d events", err, calls, s.Visible())
+	}
+	if _, err := s.Append(At("b", "s"), withdrawal{1}); err != nil { // and no other goroutine is taken for the gate
+		t.Error(err)
+	}
+}
+
+// argument returns a value that a method of the store can be called with.
+func argument(t *testing.T, typ reflect.Type) reflect.Value {
+	switch typ {
+	case reflect.TypeFor[context.Context]():
+		return reflect.ValueOf(t.Context())
+	case reflect.TypeFor[Coordinate]():
+		return reflect.ValueOf(At("a", "s"))
+	case reflect.TypeFor[Payload]():
+		return reflect.ValueOf(withdrawal{1})
+	case reflect.TypeFor[Proposal]():
+		return reflect.ValueOf(Proposal{At: At("a", "s"), Kind: event.KindData})
+	case reflect.TypeFor[*gates.Denial]():
+		return reflect.ValueOf(gates.Deny("NO", "no"))
+	case reflect.TypeFor[Reaction]():
+		return reflect.ValueOf(shipping())
+	case reflect.TypeFor[Watermark]():
+		return reflect.ValueOf(WatermarkVisible)
+	case reflect.TypeFor[string]():
+		return reflect.ValueOf("x")
+	}
+	return reflect.Zero(typ)
+}
+
+// TestGatesOnEveryPath proposes what a gate of the store denies on every way in, and looks at what is recorded of it.
+func TestGatesOnEveryPath(t *testing.T) {
+	denied := func(e Event) *gates.Denial {
+		if e.Kind == 0x3001 {
+			return nil
+		}
+		return gates.Deny("NO", "kind %s", e.Kind).With("entity", e.Entity)
+	}
+	early := gateSet(t, gates.Gate[struct{}]{Name: "early", Check: func(_ struct{}, e Event) *gates.Denial { return denied(e) }})
+	late := gateSet(t, gates.Gate[gates.Head]{Name: "late", Check: func(_ gates.Head, e Event) *gates.Denial { return denied(e) }})
+	for name, opts := range map[string]*Options{"early": {Gates: early, RecordDenials: true}, "late": {CommitGates: late, RecordDenials: true}} {
+		t.Run(name, func(t *testing.T) {
+			s, err := Open(t.TempDir(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			ok := Proposal{At: At("order:1", "shop"), Payload: ordered{1}}
+			no := Proposal{At: At("account:1", "bank"), Payload: withdrawal{1}}
+			if _, err := s.Commit(ok); err != nil {
+				t.Fatal(err)
+			}
+			permit, err := gateSet[int](t).Evaluate(0, no)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := shipping()
+			r.Restarts = -1
+			for path, try := range map[string]func() error{
+				"Append":             func() error { _, err := s.Append(no.At, no.Payload); return err },
+				"Commit":             func() error { _, err := s.Commit(no); return err },
+				"a batch":            func() error { _, err := s.Commit(ok, no); return err },
+				"bytes":              func() error { _, err := s.Commit(Proposal{At: no.At, Kind: 0x3101, Data: []byte{0}}); return err },
+				"a permit":           func() error { _, err := gates.Commit(permit, s.Commit); return err },
+				"a reaction":         func() error { return s.React(t.Context(), r) },
+				"with a key":         func() error { p := no; p.Key = "k"; _, err := s.Commit(p); return err },
+				"another durability": func() error { p := no; p.Durability = Written; _, err := s.Commit(p); return err },
+			} {
+				before := s.Visible()
+				err := try()
+				var denial *DeniedError
+				if !errors.Is(err, ErrDenied) || !errors.As(err, &denial) || denial.Denial.Gate != name || denial.Recorded == nil {
+					t.Errorf("%s: %v", path, err)
+					continue
+				}
+				if path == "a batch" && denial.Item != 1 {
+					t.Errorf("item %d", denial.Item)
+				}
+				e, err := s.Get(denial.Recorded.ID)
+				if err != nil || e.Seq != before+1 || s.Visible() != e.Seq || s.VerifyReceipt(*denial.Recorded).Status == "invalid" {
+					t.Errorf("%s: event %d is the record, %v", path, e.Seq, err)
+				}
+				record, err := Decode[DenialRecord](e)
+				if err != nil || record.Denial.Code != "NO" || record.Denial.Gate != name || len(record.Denial.Trace.Evaluations) != 1 ||
+					record.Entity != denialEntity(path) || record.Content.String() == (Hash{}).String() {
+					t.Errorf("%s: %+v, %v", path, record, err)
+				}
+			}
+		})
+	}
+}
+
+func denialEntity(path string) string {
+	if path == "a reaction" {
+		return "parcel:order:1"
+	}
+	return "account:1"
+}
+
+// TestReplayIsNotJudged retries an accepted append when the gates have changed their mind.
+func TestReplayIsNotJudged(t *testing.T) {
+	closed := false
+	check := func(Event) *gates.Denial {
+		if closed {
+			return gates.Deny("CLOSED", "closed")
+		}
+		return nil
+	}
+	s, err := Open(t.TempDir(), &Options{
+		Gates:       gateSet(t, gates.Gate[struct{}]{Name: "early", Check: func(_ struct{}, e Event) *gates.Denial { return check(e) }}),
+		CommitGates: gateSet(t, gates.Gate[gates.Head]{Name: "late", Check: func(_ gates.Head, e Event) *gates.Denial { return check(e) }}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := Proposal{At: At("a", "s"), Payload: withdrawal{1}, Key: "k"}
+	first, err := s.Commit(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed = true
+	again, err := s.Commit(p)
+	if err != nil || again[0] != first[0] {
+		t.Errorf("%+v, %v", again, err)
+	}
+	p.Key = "other"
+	if _, err := s.Commit(p); !errors.Is(err, ErrDenied) {
+		t.Error(err)
+	}
+}
+
+// TestTypes checks what a store with a registry refuses to append.
+func TestTypes(t *testing.T) {
+	types, err := event.NewRegistry(event.Register[withdrawal]())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.TempDir(), &Options{Types: types})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for name, tt := range map[string]struct {
+		p  Proposal
+		ok bool
+	}{
+		"registered":           {Proposal{Payload: withdrawal{1}}, true},
+		"not registered":       {Proposal{Payload: ordered{1}}, false},
+		"bytes of its kind":    {Proposal{Kind: 0x3101, Data: []byte{0}}, false},
+		"bytes of no type":     {Proposal{Kind: 0x3102, Data: []byte{0}}, true},
+		"a permit of the type": {Proposal{Payload: frozenBy(t, withdrawal{1})}, true},
+	} {
+		tt.p.At = At("a", "s")
+		if _, err := s.Commit(tt.p); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// frozenBy returns the payload as a permit carries it.
+func frozenBy(t *testing.T, p Payload) (frozen Payload) {
+	permit, err := gateSet[int](t).Evaluate(0, Proposal{At: At("a", "s"), Payload: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = gates.Commit(permit, func(ps ...Proposal) ([]int, error) { frozen = ps[0].Payload; return []int{0}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frozen
+}
