@@ -190,3 +190,33 @@ func ExampleStore_Sync() {
 	// 1 0
 	// 1 1
 }
+
+// A cursor keeps its position from one run of the program to the next.
+func ExampleStore_Cursor() {
+	store, done := open(nil)
+	defer done()
+	for i := range 5 {
+		store.Append(batpak.At("player:1", "room"), PlayerMoved{X: i})
+	}
+	for range 2 { // as two runs of the program would
+		cursor, err := store.Cursor("billing", batpak.Query{Prefix: "player"})
+		if err != nil {
+			log.Fatal(err)
+		}
+		page, err := cursor.Page(3)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, e := range page.Events {
+			fmt.Print("event ", e.Seq, "; ")
+		}
+		if err := cursor.Save(page.Next); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("saved at", cursor.Position())
+		cursor.Close()
+	}
+	// Output:
+	// event 1; event 2; event 3; saved at 3
+	// event 4; event 5; saved at 5
+}
