@@ -7,8 +7,8 @@ import (
 	"github.com/batpak/batpak/event"
 )
 
-// A Denial is the no of a gate: which gate, a code for programs, a message for people, and facts in the order in which they were
-// added. It is an error that matches [event.ErrDenied].
+// A Denial is the no of a gate: which gate, a code for programs, a message for people, and facts in the order in which
+// they were added. It is an error that matches [event.ErrDenied].
 type Denial struct {
 	Gate    string `json:"gate"` // set by the [Set]
 	Code    string `json:"code"`

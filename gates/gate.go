@@ -20,8 +20,8 @@ const (
 	CodeState       = "GATE_STATE"       // the state to judge with could not be had
 )
 
-// On returns a gate for events of one payload type. Events of other kinds pass. A payload that [event.Decode] refuses is denied
-// with [CodeUndecodable].
+// On returns a gate for events of one payload type. Events of other kinds pass. A payload that [event.Decode] refuses is
+// denied with [CodeUndecodable].
 func On[C any, P event.Payload](name string, check func(c C, e event.Event, p P) *Denial) Gate[C] {
 	if check == nil {
 		return Gate[C]{Name: name} // which NewSet refuses

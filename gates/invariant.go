@@ -32,8 +32,8 @@ const MaxInvariantStates = 1024
 // the next, so that a judgement costs the events since the last one.
 //
 // A kept state is the one of a history, known by the hash of its last event: where the stream has another, as in another
-// store, the state is built from nothing. A state with events that are not stored yet is not kept, nor one whose fold or check
-// failed. An error of fold or of reading is a denial with [CodeState].
+// store, the state is built from nothing. A state with events that are not stored yet is not kept, nor one whose fold or
+// check failed. An error of fold or of reading is a denial with [CodeState].
 //
 // fold and check are pure but for the state that fold changes; check does not change it. The gate may be used by several
 // stores and goroutines at once. Copies of the gate share what is kept.
@@ -61,8 +61,8 @@ type folded[S any] struct {
 	hash  event.Hash
 }
 
-// judge takes the state out of the memory while it works with it, so that a state which fold or check gave up on, by an error or
-// a panic, is not there any more, and one with events that may come to nothing is not put back.
+// judge takes the state out of the memory while it works with it, so that a state which fold or check gave up on, by an
+// error or a panic, is not there any more, and one with events that may come to nothing is not put back.
 func (m *memory[S]) judge(h Head, e event.Event) *Denial {
 	f := m.take(h.Stream)
 	err := m.catchUp(&f, &h)

@@ -251,8 +251,8 @@ func JoinAll[T any](outcomes ...Outcome[T]) Outcome[[]T] {
 	return Ok(values)
 }
 
-// JoinAny returns the first outcome, in order and looking into batches, that is not an Err; if all are, the last one. Of nothing it is
-// an Err of kind [ErrorInternal].
+// JoinAny returns the first outcome, in order and looking into batches, that is not an Err; if all are, the last one. Of
+// nothing it is an Err of kind [ErrorInternal].
 func JoinAny[T any](outcomes ...Outcome[T]) Outcome[T] {
 	last := internal[T]("none of no outcomes")
 	for o := range leaves(outcomes) {

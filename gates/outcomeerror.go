@@ -115,8 +115,8 @@ func (k *ErrorKind) UnmarshalText(b []byte) error {
 
 var errUnset = &OutcomeError{Kind: ErrorInternal, Message: "outcome was never set"}
 
-// A Compensation is what undoes work half done: a [Rollback], [Notify], [Release] or [CustomCompensation]. It is data; whoever
-// receives the error acts on it.
+// A Compensation is what undoes work half done: a [Rollback], [Notify], [Release] or [CustomCompensation]. It is data;
+// whoever receives the error acts on it.
 type Compensation interface{ compensation() }
 
 // Rollback undoes what these events did.

@@ -156,6 +156,13 @@ func TestBatchLaws(t *testing.T) {
 			t.Fatal("a batch was changed")
 		}
 	})
+	given := []outcome{gates.Ok(1), gates.Ok(2)}
+	batch := gates.Batch(given...)
+	items, _ := batch.Items()
+	given[0], items[1] = gates.Ok(8), gates.Ok(9)
+	if !reflect.DeepEqual(batch, gates.Batch(gates.Ok(1), gates.Ok(2))) {
+		t.Error("a batch shares its items:", batch)
+	}
 	if got := gates.Concat[int](); !reflect.DeepEqual(got, gates.Batch[int]()) {
 		t.Error(got)
 	}
@@ -188,7 +195,8 @@ func TestCombinators(t *testing.T) {
 	}
 }
 
-// K8: zip over all pairs of variants. The first of a row is a, the first of a column is b; a and b in a cell say whose result it is.
+// K8: zip over all pairs of variants. The first of a row is a, the first of a column is b; a and b in a cell say whose
+// result it is.
 func TestZip(t *testing.T) {
 	const table = `
 a \ b      err  cancelled  retry  pending  batch  ok

@@ -15,9 +15,10 @@ var (
 	ErrChanged = fmt.Errorf("payload is not the one that was judged: %w", event.ErrInvalid) // the permit is spent
 )
 
-// A Permit is the yes of gates to one proposal: to its coordinate, its exact bytes and everything else it says, as they were
-// when it was judged. It is used once, by [Commit] or [CommitAll]; copies are the same permit. Only [Set.Evaluate], [Pipeline.Evaluate]
-// and [Pipeline.Bypass] make one. The zero Permit is refused, nothing can be read into a permit, and its encodings say nothing.
+// A Permit is the yes of gates to one proposal: to its coordinate, its exact bytes and everything else it says, as they
+// were when it was judged. It is used once, by [Commit] or [CommitAll]; copies are the same permit. Only [Set.Evaluate],
+// [Pipeline.Evaluate] and [Pipeline.Bypass] make one. The zero Permit is refused, nothing can be read into a permit, and
+// its encodings say nothing.
 type Permit struct {
 	state *permit
 }
@@ -32,8 +33,8 @@ type permit struct {
 	spent    bool // guarded by claims
 }
 
-// claims guards the spent of all permits, so that several are claimed together or not at all. It is held for no longer than it
-// takes to look at them.
+// claims guards the spent of all permits, so that several are claimed together or not at all. It is held for no longer
+// than it takes to look at them.
 var claims sync.Mutex
 
 // freeze returns a permit for p as it is now.
@@ -93,8 +94,8 @@ type Committed[R any] struct {
 	Audit   Audit
 }
 
-// Commit uses a permit: it calls commit, in practice the Commit method of a store, with the proposal as it was judged. Of many
-// goroutines with one permit exactly one gets so far; the others get [ErrSpent].
+// Commit uses a permit: it calls commit, in practice the Commit method of a store, with the proposal as it was judged. Of
+// many goroutines with one permit exactly one gets so far; the others get [ErrSpent].
 //
 // The permit stays spent if commit fails. Then nobody knows whether the append happened, and a second one must not rest on
 // the old yes: evaluate again, with an idempotency key if it may have. If the caller's payload is no longer what was judged
@@ -107,9 +108,9 @@ func Commit[R any](p Permit, commit func(...event.Proposal) ([]R, error)) (Commi
 	return all[0], nil
 }
 
-// CommitAll uses permits for one atomic commit of their proposals, in order. If one is forged or spent, or there twice, commit
-// is not called and none of the others is spent; one whose payload has changed is spent itself, and no other. Once commit is called all stay
-// spent, as with [Commit].
+// CommitAll uses permits for one atomic commit of their proposals, in order. If one is forged or spent, or there twice,
+// commit is not called and none of the others is spent; one whose payload has changed is spent itself, and no other. Once
+// commit is called all stay spent, as with [Commit].
 func CommitAll[R any](permits []Permit, commit func(...event.Proposal) ([]R, error)) ([]Committed[R], error) {
 	return use(permits, commit)
 }
@@ -136,8 +137,8 @@ func use[R any](permits []Permit, commit func(...event.Proposal) ([]R, error)) (
 	return committed, nil
 }
 
-// claim spends the permits, all or none. What was changed is found first, so that no permit has to be given back: a change after
-// that does no harm, since it is the frozen proposals that are committed.
+// claim spends the permits, all or none. What was changed is found first, so that no permit has to be given back: a
+// change after that does no harm, since it is the frozen proposals that are committed.
 func claim(permits []Permit) error {
 	for i, p := range permits {
 		if p.state == nil {

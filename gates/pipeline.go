@@ -9,8 +9,8 @@ import (
 	"github.com/batpak/batpak/event"
 )
 
-// A Pipeline is a named way to a commit: through a set of gates, or past them with a reason that is stored. It does not change,
-// and may be used from any goroutine.
+// A Pipeline is a named way to a commit: through a set of gates, or past them with a reason that is stored. It does not
+// change, and may be used from any goroutine.
 type Pipeline[C any] struct {
 	name  string
 	gates *Set[C]
@@ -62,9 +62,9 @@ type bypassRecord struct {
 	ApprovedBy    string `cbor:"approved_by"`
 }
 
-// ReadBypass returns the audit of an event that was appended by a bypass, and nil for any other. It says what the event says: what
-// else can append to the store can write the extension too. An extension that [Pipeline.Bypass] cannot have written is an
-// error that matches [event.ErrInvalid].
+// ReadBypass returns the audit of an event that was appended by a bypass, and nil for any other. It says what the event
+// says: what else can append to the store can write the extension too. An extension that [Pipeline.Bypass] cannot have
+// written is an error that matches [event.ErrInvalid].
 func ReadBypass(e event.Event) (*Audit, error) {
 	b, ok := e.Extensions[BypassExtension]
 	if !ok {

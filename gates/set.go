@@ -83,8 +83,8 @@ func (s *Set[C]) JudgeAll(c C, e event.Event) []*Denial {
 	return denials
 }
 
-// Evaluate asks the gates in order about a proposal and returns the permit to append it. The error is a [*Denial], or says why
-// the proposal has no event: its coordinate or payload is wrong, or it carries [BypassExtension].
+// Evaluate asks the gates in order about a proposal and returns the permit to append it. The error is a [*Denial], or
+// says why the proposal has no event: its coordinate or payload is wrong, or it carries [BypassExtension].
 func (s *Set[C]) Evaluate(c C, p event.Proposal) (Permit, error) { return s.evaluate("", c, p) }
 
 func (s *Set[C]) evaluate(pipeline string, c C, p event.Proposal) (Permit, error) {
@@ -102,8 +102,8 @@ func (s *Set[C]) evaluate(pipeline string, c C, p event.Proposal) (Permit, error
 	return permit, nil
 }
 
-// EvaluateAll returns all that the gates have against a proposal, and never a permit. The error is that of [Set.Evaluate] where
-// there is no event to judge.
+// EvaluateAll returns all that the gates have against a proposal, and never a permit. The error is that of [Set.Evaluate]
+// where there is no event to judge.
 func (s *Set[C]) EvaluateAll(c C, p event.Proposal) ([]*Denial, error) {
 	e, err := judged(&p)
 	if err != nil {

@@ -112,8 +112,8 @@ func (m *Machine[Initial]) OnLane(l event.Lane) *Machine[Initial] {
 	return &Machine[Initial]{l, m.graph}
 }
 
-// In says that a stream is in state S, with so many events. [Machine.Begin], [Resume] and [Apply] make it; the zero In is refused.
-// It is a value: when the stream has moved on, whoever still holds it is told so by the store, with a conflict.
+// In says that a stream is in state S, with so many events. [Machine.Begin], [Resume] and [Apply] make it; the zero In is
+// refused. It is a value: when the stream has moved on, whoever still holds it is told so by the store, with a conflict.
 type In[S any] struct {
 	_     [0]*S // so that no conversion makes one state of another
 	at    event.Coordinate
@@ -133,10 +133,10 @@ func (m *Machine[Initial]) Begin(at event.Coordinate) In[Initial] {
 	return In[Initial]{at: at, lane: m.lane, graph: m.graph}
 }
 
-// Apply takes a stream from one state to the next: it calls commit, in practice the Commit method of a store, with the payload as
-// a proposal that expects the stream to be as in says, and returns the handle of the new state and the receipt. If another
-// event came first the error is that of commit, a conflict. A handle that nobody made is [ErrForged]; a transition that the
-// handle's machine does not have matches [event.ErrInvalid].
+// Apply takes a stream from one state to the next: it calls commit, in practice the Commit method of a store, with the
+// payload as a proposal that expects the stream to be as in says, and returns the handle of the new state and the
+// receipt. If another event came first the error is that of commit, a conflict. A handle that nobody made is [ErrForged];
+// a transition that the handle's machine does not have matches [event.ErrInvalid].
 func Apply[From, To any, P event.Payload, R any](commit func(...event.Proposal) ([]R, error), t Transition[From, To, P], in In[From], p P) (In[To], R, error) {
 	var none R
 	if in.graph == nil {
@@ -160,10 +160,10 @@ func Apply[From, To any, P event.Payload, R any](commit func(...event.Proposal) 
 	return In[To]{at: in.at, lane: in.lane, clock: in.clock + 1, graph: in.graph}, receipts[0], nil
 }
 
-// Resume returns the handle of a stream whose events lead to state S: all of them, in order, from the first. The next events
-// will have the coordinate at. The error is a [*StateError] if the stream is in another state, a [*TransitionError] if the
-// machine has no way for one of the events, that of the sequence, or matches [event.ErrInvalid] if these are not the events of the
-// entity in the machine's lane.
+// Resume returns the handle of a stream whose events lead to state S: all of them, in order, from the first. The next
+// events will have the coordinate at. The error is a [*StateError] if the stream is in another state, a
+// [*TransitionError] if the machine has no way for one of the events, that of the sequence, or matches [event.ErrInvalid]
+// if these are not the events of the entity in the machine's lane.
 func Resume[S, Initial any](m *Machine[Initial], at event.Coordinate, events iter.Seq2[event.Event, error]) (In[S], error) {
 	state, clock, err := m.replay(at.Entity, events)
 	if err != nil {
@@ -176,7 +176,8 @@ func Resume[S, Initial any](m *Machine[Initial], at event.Coordinate, events ite
 }
 
 // StateOf returns the name of the state that the events of a stream lead to, and the clock of the last one, for code that
-// must branch before it can call [Resume]. The name is that of the Go type, without its package. The errors are those of Resume.
+// must branch before it can call [Resume]. The name is that of the Go type, without its package. The errors are those of
+// Resume.
 func (m *Machine[Initial]) StateOf(events iter.Seq2[event.Event, error]) (string, event.Clock, error) {
 	state, clock, err := m.replay("", events)
 	if err != nil {

@@ -177,7 +177,11 @@ func TestOnLane(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, receipt, err := gates.Apply(store.Commit, closing, isOpen, closed{}); err != nil || receipt.Lane != 3 || receipt.Clock != 2 {
+	isShut, receipt, err := gates.Apply(store.Commit, closing, isOpen, closed{})
+	if err != nil || receipt.Lane != 3 || receipt.Clock != 2 {
+		t.Error(receipt, err)
+	}
+	if _, receipt, err := gates.Apply(store.Commit, opening, isShut, opened{}); err != nil || receipt.Lane != 3 || receipt.Clock != 3 {
 		t.Error(receipt, err)
 	}
 	for name, events := range map[string]iter.Seq2[event.Event, error]{"another": store.Query(lane), "both": store.Query(event.Query{Entity: "door:1"})} {

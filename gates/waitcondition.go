@@ -7,8 +7,8 @@ import (
 	"github.com/batpak/batpak/event"
 )
 
-// A WaitCondition is what a [Pending] outcome waits for: a [WaitUntil], [WaitEvent], [WaitAll], [WaitAny] or [WaitCustom]. It is
-// data; whoever resumes the work decides whether it holds.
+// A WaitCondition is what a [Pending] outcome waits for: a [WaitUntil], [WaitEvent], [WaitAll], [WaitAny] or
+// [WaitCustom]. It is data; whoever resumes the work decides whether it holds.
 type WaitCondition interface{ waitCondition() }
 
 // WaitUntil waits for a time.
