@@ -8,7 +8,7 @@ import (
 	"github.com/batpak/batpak/event"
 )
 
-// Why a permit or a handle is refused. Nothing was appended. All match [event.ErrInvalid].
+// Why a permit or a handle is refused. The call that is told so appended nothing. All match [event.ErrInvalid].
 var (
 	ErrForged  = fmt.Errorf("was not made by gates: %w", event.ErrInvalid)                  // zero, or from outside
 	ErrSpent   = fmt.Errorf("permit was used before: %w", event.ErrInvalid)                 // evaluate again
