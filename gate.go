@@ -59,19 +59,9 @@ func (d *draft) own() bool { return d.header.Kind.Reserved() }
 // The batch is a copy, since what a gate is given may outlive the call, and a batch without gates is not to be allocated.
 func (b batch) judge(drafts []draft, i int, h *event.Header, at head) error {
 	s := b.s
-	x := gates.Head{Stream: h.Stream(), Seq: at.seq, Clock: at.clock, Hash: at.hash, Stored: at.clock}
-	if at.seq > s.end.Seq { // it is of this commit
-		stored, err := s.head(x.Stream)
-		if err != nil {
-			return &ItemError{i, err}
-		}
-		x.Stored = 0
-		if stored != nil {
-			x.Stored = stored.clock
-		}
-	}
+	x := gates.Head{Stream: h.Stream(), Seq: at.seq, Clock: at.clock, Hash: at.hash}
 	x.Events = func(after event.Clock) iter.Seq2[Event, error] {
-		return func(yield func(Event, error) bool) { b.history(drafts[:i], &x, after, yield) }
+		return func(yield func(Event, error) bool) { b.history(drafts[:i], x.Stream, after, yield) }
 	}
 	s.judging.Store(goroutine())
 	defer s.judging.Store(0)
@@ -86,36 +76,40 @@ func (b batch) judge(drafts []draft, i int, h *event.Header, at head) error {
 }
 
 // history yields the events of a stream behind a clock: those in the log, visible or not, and then those of the commit.
-func (b *batch) history(drafts []draft, x *gates.Head, after event.Clock, yield func(Event, error) bool) {
-	s := b.s
-	if after < x.Stored {
-		if err := s.log.Flush(); err != nil { // what is not written cannot be read
-			yield(Event{}, err)
-			return
-		}
-		q := Query{Entity: x.Stream.Entity, Lane: &x.Stream.Lane, ClockAfter: after}
-		sc := s.newScan(q)
-		sc.extend(s.end.Seq)
-		for more := true; more; {
-			var err error
-			if more, err = sc.next(yield); err != nil {
-				yield(Event{}, err)
-				return
-			}
-		}
-		if sc.stopped {
+func (b *batch) history(drafts []draft, stream event.Stream, after event.Clock, yield func(Event, error) bool) {
+	stored, err := b.s.head(stream)
+	if err == nil && stored != nil && after < stored.clock {
+		var stopped bool
+		if stopped, err = b.s.stored(stream, after, yield); stopped {
 			return
 		}
 	}
+	if err != nil {
+		yield(Event{}, err)
+		return
+	}
 	for j := range drafts {
 		e := &b.entries[j]
-		if e.Header.Stream() != x.Stream || e.Header.Clock <= after {
+		if e.Header.Stream() != stream || e.Header.Clock <= after {
 			continue
 		}
 		if !yield(Event{Header: e.Header.Clone(), Payload: slices.Clone(drafts[j].data), Hash: e.Hash}, nil) {
 			return
 		}
 	}
+}
+
+// stored yields the events of a stream behind a clock that are in the log. The caller holds commitMu.
+func (s *Store) stored(stream event.Stream, after event.Clock, yield func(Event, error) bool) (stopped bool, err error) {
+	if err := s.log.Flush(); err != nil { // what is not written cannot be read
+		return false, err
+	}
+	scan := s.newScan(Query{Entity: stream.Entity, Lane: &stream.Lane, ClockAfter: after})
+	scan.extend(s.end.Seq)
+	for more := true; more && err == nil; {
+		more, err = scan.next(yield)
+	}
+	return scan.stopped, err
 }
 
 // inGate reports whether the caller is a gate that this store is waiting for.

@@ -20,6 +20,7 @@ type EntitySort interface {
 // An EntityID is the name of an entity of sort T, "prefix:key". Ids of two sorts are of two types, which the compiler does
 // not let anyone mix up. The zero EntityID names nothing, and no event can be appended with it.
 type EntityID[T EntitySort] struct {
+	_      [0]*T // so that no conversion makes an id of one sort from another's
 	entity string
 }
 
@@ -41,7 +42,7 @@ func ParseEntityID[T EntitySort](entity string) (EntityID[T], error) {
 	if err := At(entity, "-").Validate(); err != nil {
 		return EntityID[T]{}, err
 	}
-	return EntityID[T]{entity}, nil
+	return EntityID[T]{entity: entity}, nil
 }
 
 // String returns the entity, "prefix:key"; "" for the zero id.

@@ -16,11 +16,8 @@ type Head struct {
 	Clock  event.Clock // of the same; 0 for an empty stream
 	Hash   event.Hash  // of the same
 
-	// Stored is the clock of the newest event that has been appended. Those above it, up to Clock, are earlier proposals of the
-	// same commit, which may still come to nothing.
-	Stored event.Clock
-
-	// Events yields the stream's events after a clock, up to Clock, in order.
+	// Events yields the stream's events after a clock, up to Clock, in order and with their hashes. Some of the last may be
+	// earlier proposals of the same commit, which may still come to nothing.
 	Events func(after event.Clock) iter.Seq2[event.Event, error]
 }
 
@@ -62,7 +59,7 @@ type folded[S any] struct {
 }
 
 // judge takes the state out of the memory while it works with it, so that a state which fold or check gave up on, by an
-// error or a panic, is not there any more, and one with events that may come to nothing is not put back.
+// error or a panic, is not there any more.
 func (m *memory[S]) judge(h Head, e event.Event) *Denial {
 	f := m.take(h.Stream)
 	err := m.catchUp(&f, &h)
@@ -74,7 +71,7 @@ func (m *memory[S]) judge(h Head, e event.Event) *Denial {
 		return Deny(CodeState, "state of %s/%d cannot be had: %v", h.Stream.Entity, h.Stream.Lane, err)
 	}
 	d := m.check(f.state, e)
-	if 0 < h.Clock && h.Clock <= h.Stored {
+	if h.Clock > 0 {
 		m.put(h.Stream, f)
 	}
 	return d
@@ -104,7 +101,7 @@ func (m *memory[S]) catchUp(f *folded[S], h *Head) error {
 		}
 		f.clock, f.hash = e.Clock, e.Hash
 	}
-	if f.clock != h.Clock || h.Clock <= h.Stored && f.hash != h.Hash {
+	if f.clock != h.Clock || f.hash != h.Hash {
 		return errOtherHistory
 	}
 	return nil
