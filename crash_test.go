@@ -71,6 +71,7 @@ func (l *life) openStore() error {
 	o := l.opts
 	o.fs = l.disk
 	o.openIndex = func() (kv.DB, error) { return openDiskDB(l.disk, l.saved) }
+	o.openState = func() (kv.DB, error) { return openDiskFile(l.disk, stateFile, &savedIndexes{}) }
 	s, err := Open("disk", &o)
 	if err == nil {
 		l.s = s

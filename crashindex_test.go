@@ -17,11 +17,12 @@ import (
 	"github.com/batpak/batpak/kv"
 )
 
-// A diskDB is an index file on a simulated disk: a database in memory, the whole of which is written to the file, durably
+// A diskDB is a file of kv on a simulated disk, index.bolt unless another is named: a database in memory, the whole of which is written to the file, durably
 // and at once, by each Update. The file is like bbolt's to the store: it can be renamed, missing, older or damaged.
 type diskDB struct {
 	kv.DB
 	disk  *crashfs.Disk
+	name  string
 	saved *savedIndexes
 
 	writer  sync.Mutex // held by the one Update
@@ -49,8 +50,13 @@ func (s *savedIndexes) clone() *savedIndexes {
 
 // openDiskDB opens the index file, and makes an empty one if there is none.
 func openDiskDB(disk *crashfs.Disk, saved *savedIndexes) (kv.DB, error) {
-	b, err := vfs.ReadFile(disk, indexFile, 1<<30)
-	d := &diskDB{DB: kv.NewMemory(), disk: disk, saved: saved, buckets: map[string]bool{}}
+	return openDiskFile(disk, indexFile, saved)
+}
+
+// openDiskFile opens a file of any name.
+func openDiskFile(disk *crashfs.Disk, name string, saved *savedIndexes) (kv.DB, error) {
+	b, err := vfs.ReadFile(disk, name, 1<<30)
+	d := &diskDB{DB: kv.NewMemory(), disk: disk, name: name, saved: saved, buckets: map[string]bool{}}
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, d.Update(func(kv.Tx) error { return nil })
 	}
@@ -73,7 +79,7 @@ func (d *diskDB) Update(fn func(kv.Tx) error) error {
 			return err
 		}
 		b := indexImage(tx, slices.Sorted(maps.Keys(d.buckets)))
-		if d.failed = d.disk.Put(indexFile, b); d.failed == nil {
+		if d.failed = d.disk.Put(d.name, b); d.failed == nil {
 			d.saved.add(b)
 		}
 		return d.failed

@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	roles := map[string]func(dir string) error{"append durable": appendForEver(Durable), "append written": appendForEver(Written),
-		"follow": followAndPrint, "open": openOnce, "measure": openAndMeasure}
+		"follow": followAndPrint, "open": openOnce, "measure": openAndMeasure,
+		"react durable": reactForEver(Durable), "react written": reactForEver(Written)}
 	if err := roles[role](dir); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
