@@ -310,11 +310,13 @@ func (c *boltChecker) buckets(p boltPage) error {
 	})
 }
 
-// values calls do, if it is not nil, with each value of a leaf, once it is sure that it is inside the page.
+// values calls do, if it is not nil, with each value of a leaf, once it is sure that it is inside the page. The keys ascend:
+// bbolt would not find one that is out of order, nor others beside it.
 func (p boltPage) values(do func(flags uint32, value []byte) error) error {
 	if p.flags != flagLeaf {
 		return structuref("page %d has a bucket with flags %#x", p.id, p.flags)
 	}
+	var last []byte
 	for i := range p.count {
 		e, err := p.element(i)
 		if err != nil {
@@ -325,6 +327,11 @@ func (p boltPage) values(do func(flags uint32, value []byte) error) error {
 		if err != nil {
 			return err
 		}
+		key := both[:keyBytes]
+		if bytes.Compare(last, key) >= 0 {
+			return structuref("page %d has keys out of order", p.id)
+		}
+		last = key
 		if do == nil {
 			continue
 		}

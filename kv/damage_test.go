@@ -261,6 +261,21 @@ func TestDamageLeaves(t *testing.T) {
 	}
 }
 
+// TestDamageBucketName changes the name of a bucket so that it is out of order. A bucket beside it could not be found any more,
+// as if it had never been.
+func TestDamageBucketName(t *testing.T) {
+	root := tempRoot(t)
+	for from, to := range map[string]string{"inline": "anline", "long": "aong", "deep": "peep"} {
+		file := bytes.ReplaceAll(wholeFile(t), []byte(from), []byte(to))
+		if err := root.WriteFile("kv.db", file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.OpenBolt(root, "kv.db"); !errors.Is(err, kv.ErrDamaged) || !strings.Contains(err.Error(), "out of order") {
+			t.Errorf("%s as %s: %v", from, to, err)
+		}
+	}
+}
+
 // sealMeta gives a meta page its checksum, and makes the other invalid.
 func sealMeta(file []byte, page int) {
 	meta := file[page*pageBytes+16:]
