@@ -103,7 +103,7 @@ func (s *Store) claimCursor(c *Cursor) error {
 
 // load takes the position from what was saved, if anything was.
 func (c *Cursor) load() error {
-	b, err := c.s.loadState(cursorsBucket, c.name)
+	b, err := c.s.savedCursor(c.name)
 	if b == nil || err != nil {
 		return err
 	}
@@ -125,6 +125,59 @@ func (c *Cursor) load() error {
 	}
 	c.at = st.Seq
 	return nil
+}
+
+// savedCursor returns what was saved of a cursor, or nil. One that is listed was.
+func (s *Store) savedCursor(name string) (b []byte, err error) {
+	db, err := s.stateDB(false)
+	if db == nil || err != nil {
+		return nil, err
+	}
+	err = db.View(func(tx kv.Tx) (err error) {
+		if b, err = stateValue(tx, cursorsBucket, name); b != nil || err != nil {
+			return err
+		}
+		names, err := cursorNames(tx)
+		if slices.Contains(names, name) {
+			return missingCursor(name)
+		}
+		return err
+	})
+	return b, asState(cursorsBucket, err)
+}
+
+func missingCursor(name string) error {
+	return &CorruptError{File: stateFile, Check: "cursor " + name, Expected: "a position", Found: "none"}
+}
+
+// cursorNames returns the list of cursors.
+func cursorNames(tx kv.Tx) (names []string, err error) {
+	b, err := stateValue(tx, identityBucket, cursorsKey)
+	if b == nil || err != nil {
+		return nil, err
+	}
+	if err := event.Unmarshal(b, &names); err != nil {
+		return nil, &CorruptError{File: stateFile, Check: "list of cursors", Err: err}
+	}
+	return names, nil
+}
+
+// listCursor adds a name to the list of cursors, or takes it off.
+func listCursor(tx kv.Tx, name string, listed bool) error {
+	names, err := cursorNames(tx)
+	if err != nil || slices.Contains(names, name) == listed {
+		return err
+	}
+	if listed {
+		names = append(names, name)
+	} else {
+		names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+	}
+	b, err := event.Marshal(names)
+	if err != nil {
+		return err
+	}
+	return putValue(tx, identityBucket, cursorsKey, b)
 }
 
 func decodeCursor(name string, b []byte) (cursorState, error) {
@@ -178,7 +231,7 @@ func (c *Cursor) Follow(ctx context.Context) iter.Seq2[Event, error] {
 
 // Save makes seq the position, durably: after a crash or a power cut the cursor goes on behind it, or behind a later one.
 // Everything appended before the call becomes durable first, since a cursor must not be ahead of the log. seq must be visible
-// and not before the position.
+// and not before the position; behind the query's Through nothing is left to deal with, so that is the furthest position.
 func (c *Cursor) Save(seq Seq) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,6 +240,9 @@ func (c *Cursor) Save(seq Seq) error {
 		return fmt.Errorf("cursor %q: %w", c.name, ErrClosed)
 	case seq < c.at || seq > c.s.Visible():
 		return fmt.Errorf("cursor %q at %d saved at %d, of %d events: %w", c.name, c.at, seq, c.s.Visible(), ErrInvalid)
+	}
+	if end := c.query.Through; end > 0 {
+		seq = min(seq, end)
 	}
 	if err := c.s.Sync(); err != nil {
 		return err
@@ -215,7 +271,9 @@ func (c *Cursor) store(seq Seq) error {
 	if err != nil {
 		return err
 	}
-	return putState(db, cursorsBucket, c.name, b)
+	return asState(cursorsBucket, db.Update(func(tx kv.Tx) error {
+		return errors.Join(listCursor(tx, c.name, true), putValue(tx, cursorsBucket, c.name, b))
+	}))
 }
 
 // pass moves the position without saving it: nothing that the query selects lies between.
@@ -255,7 +313,9 @@ func (s *Store) DeleteCursor(name string) error {
 	if db == nil || err != nil {
 		return err
 	}
-	return asState(cursorsBucket, db.Update(func(tx kv.Tx) error { return tx.Delete(cursorsBucket, []byte(name)) }))
+	return asState(cursorsBucket, db.Update(func(tx kv.Tx) error {
+		return errors.Join(listCursor(tx, name, false), tx.Delete(cursorsBucket, []byte(name)))
+	}))
 }
 
 // CursorStats are figures about a cursor.
@@ -289,7 +349,13 @@ func (s *Store) cursorStats() ([]CursorStats, error) {
 				}
 				known[name] = CursorStats{Name: name, Query: st.Query, Position: st.Seq}
 			}
-			return nil
+			names, err := cursorNames(tx)
+			for _, name := range names {
+				if _, ok := known[name]; !ok {
+					return missingCursor(name)
+				}
+			}
+			return err
 		})
 		if err != nil {
 			return nil, asState(cursorsBucket, err)

@@ -20,6 +20,7 @@ import (
 //	cursors    name  → a cursorState: it cannot be derived, so that a damaged one is an error
 //	snapshots  id    → what a projection keeps: a damaged one is none
 //	identity   store → the store id: the file of another store is refused
+//	           cursors → the names of the cursors: none of them is new, even if a changed byte hides it
 //
 // It is made when something is first kept, and every change is durable when the call returns.
 const (
@@ -28,6 +29,7 @@ const (
 	snapshotsBucket = "snapshots"
 	identityBucket  = "identity"
 	identityKey     = "store"
+	cursorsKey      = "cursors"
 	checksumBytes   = 4
 )
 
@@ -76,14 +78,19 @@ func (s *Store) openState(create bool) (kv.DB, error) {
 // claimState writes the identity of the store into a new file, and compares it with that of another.
 func (s *Store) claimState(db kv.DB) error {
 	var b []byte
+	cursors := false // which a file without an identity has not yet
 	err := db.View(func(tx kv.Tx) (err error) {
+		for range tx.Scan(cursorsBucket, nil) {
+			cursors = true
+			break
+		}
 		b, err = stateValue(tx, identityBucket, identityKey)
 		return err
 	})
 	switch {
 	case err != nil:
 		return asState("identity", err)
-	case b == nil:
+	case b == nil && !cursors:
 		return putState(db, identityBucket, identityKey, s.store[:])
 	case string(b) != string(s.store[:]):
 		return &CorruptError{File: stateFile, Check: "store id", Expected: s.store.String(), Found: fmt.Sprintf("%x", b)}
@@ -133,9 +140,13 @@ func stateValue(tx kv.Tx, bucket, key string) ([]byte, error) {
 }
 
 func putState(db kv.DB, bucket, key string, value []byte) error {
+	return asState(bucket, db.Update(func(tx kv.Tx) error { return putValue(tx, bucket, key, value) }))
+}
+
+// putValue puts a value with its checksum.
+func putValue(tx kv.Tx, bucket, key string, value []byte) error {
 	b := binary.LittleEndian.AppendUint32(make([]byte, 0, checksumBytes+len(value)), stateSum(bucket, key, value))
-	b = append(b, value...)
-	return asState(bucket, db.Update(func(tx kv.Tx) error { return tx.Put(bucket, []byte(key), b) }))
+	return tx.Put(bucket, []byte(key), append(b, value...))
 }
 
 // Now returns the time by the store's clock, [Options.Clock].
