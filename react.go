@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,7 +34,7 @@ type Reaction struct {
 	Handlers []event.Handler[*Batch]
 
 	// Restarts is how many times in RestartWithin the reaction goes on, with the event that failed, after a handler returned
-	// an error or panicked, or a condition of its batch did not hold. 0 means DefaultRestarts, a negative number none;
+	// an error or panicked, or its batch was refused: a condition did not hold, say. 0 means DefaultRestarts, a negative number none;
 	// RestartWithin 0 means DefaultRestartWithin.
 	Restarts      int
 	RestartWithin time.Duration
@@ -70,7 +71,7 @@ func (b *Batch) key(item int) string {
 }
 
 // A ReactionError says that a reaction has stopped for good, and at which event: no position behind it is saved. Err is the
-// error of the handler, a [*PanicError], a [*ConflictError] of its batch, or an [*event.DecodeError].
+// error of the handler, a [*PanicError], that with which its batch was refused, or an [*event.DecodeError].
 type ReactionError struct {
 	Reaction string
 	Seq      Seq
@@ -180,7 +181,10 @@ func (w *worker) handle(ctx context.Context, events []Event) error {
 			break
 		}
 		if err := w.react(&events[i]); err != nil {
-			return errors.Join(err, w.save(done))
+			if failed := w.save(done); failed != nil {
+				return errors.Join(err, failed)
+			}
+			return err
 		}
 		done = events[i].Seq
 	}
@@ -202,7 +206,7 @@ func (w *worker) react(e *Event) error {
 	b := &Batch{trigger: e, reaction: w.r.Name}
 	done, _, err := w.s.keyed(b.key(0))
 	if done != nil || err != nil {
-		return err
+		return w.s.unlessClosed(err)
 	}
 	if err := w.route(b); err != nil {
 		return &ReactionError{w.r.Name, e.Seq, w.total, err}
@@ -211,10 +215,16 @@ func (w *worker) react(e *Event) error {
 		return nil
 	}
 	_, err = w.s.Commit(b.proposals...)
-	if err != nil {
-		err = &ReactionError{w.r.Name, e.Seq, w.total, err}
+	if refusedBatch(err) {
+		return &ReactionError{w.r.Name, e.Seq, w.total, err}
 	}
 	return err
+}
+
+// refusedBatch reports whether a batch was refused for what it is, rather than because of the store.
+func refusedBatch(err error) bool {
+	is := func(class error) bool { return errors.Is(err, class) }
+	return !is(ErrCorrupt) && slices.ContainsFunc([]error{ErrConflict, ErrInvalid, ErrTooLarge, ErrIdempotencyMismatch, ErrIdempotencyPartial}, is)
 }
 
 // route calls the handler. A panic is an error.
@@ -228,11 +238,11 @@ func (w *worker) route(b *Batch) (err error) {
 	return err
 }
 
-// restart reports whether the reaction goes on after err.
+// restart reports whether the reaction goes on after err, which must be that of one event and nothing else.
 func (w *worker) restart(err error) bool {
-	var failed *ReactionError
+	failed, ok := err.(*ReactionError)
 	var undecoded *event.DecodeError
-	if !errors.As(err, &failed) || errors.As(err, &undecoded) || w.s.log.Err() != nil {
+	if !ok || errors.As(err, &undecoded) || w.s.log.Err() != nil {
 		return false
 	}
 	now := w.s.Now()
