@@ -221,7 +221,7 @@ func argument(t *testing.T, typ reflect.Type) reflect.Value {
 	case reflect.TypeFor[*gates.Denial]():
 		return reflect.ValueOf(gates.Deny("NO", "no"))
 	case reflect.TypeFor[Reaction]():
-		return reflect.ValueOf(shipping())
+		return reflect.ValueOf(shipping(nil))
 	case reflect.TypeFor[Watermark]():
 		return reflect.ValueOf(WatermarkVisible)
 	case reflect.TypeFor[string]():
@@ -256,7 +256,7 @@ func TestGatesOnEveryPath(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := shipping()
+			r := shipping(nil)
 			r.Restarts = -1
 			for path, try := range map[string]func() error{
 				"Append":             func() error { _, err := s.Append(no.At, no.Payload); return err },

@@ -224,7 +224,7 @@ func (w *worker) react(e *Event) error {
 // refusedBatch reports whether a batch was refused for what it is, rather than because of the store.
 func refusedBatch(err error) bool {
 	is := func(class error) bool { return errors.Is(err, class) }
-	return !is(ErrCorrupt) && slices.ContainsFunc([]error{ErrConflict, ErrInvalid, ErrTooLarge, ErrIdempotencyMismatch, ErrIdempotencyPartial}, is)
+	return !is(ErrCorrupt) && slices.ContainsFunc([]error{ErrConflict, ErrDenied, ErrInvalid, ErrTooLarge, ErrIdempotencyMismatch, ErrIdempotencyPartial}, is)
 }
 
 // route calls the handler. A panic is an error.
