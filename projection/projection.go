@@ -3,6 +3,7 @@ package projection
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,28 +132,37 @@ func (p *Projection[S]) query(key string) (event.Query, error) {
 	return q, q.Validate()
 }
 
-// encoders are the interfaces by which a type says itself how it is encoded.
-var encoders = []reflect.Type{
-	reflect.TypeFor[interface{ MarshalCBOR() ([]byte, error) }](),
-	reflect.TypeFor[interface{ MarshalBinary() ([]byte, error) }](),
+// encoders are the pairs of interfaces by which a type says itself how it is encoded and decoded, the stronger first.
+var encoders = [][2]reflect.Type{
+	{reflect.TypeFor[interface{ MarshalCBOR() ([]byte, error) }](), reflect.TypeFor[interface{ UnmarshalCBOR([]byte) error }]()},
+	{reflect.TypeFor[interface{ MarshalBinary() ([]byte, error) }](), reflect.TypeFor[interface{ UnmarshalBinary([]byte) error }]()},
 }
 
-// unencoded returns what of a type is not encoded as CBOR, or "". seen are the types that t is part of.
+// encodesItself reports whether a type does, and whether it decodes itself too.
+func encodesItself(t reflect.Type) (encodes, decodes bool) {
+	for _, e := range encoders {
+		if p := reflect.PointerTo(t); p.Implements(e[0]) {
+			return true, p.Implements(e[1])
+		}
+	}
+	return false, false
+}
+
+// unencoded returns what of a type is lost when it is encoded as CBOR, or "". seen are the types that t is part of.
 func unencoded(t reflect.Type, seen []reflect.Type) string {
+	if slices.Contains(seen, t) {
+		return ""
+	}
+	seen = append(seen, t)
 	if t == reflect.TypeFor[time.Time]() {
 		return "time.Time, unlike event.Timestamp," // as CBOR it loses its zone and its nanoseconds
 	}
-	for _, e := range encoders {
-		if t.Implements(e) || reflect.PointerTo(t).Implements(e) {
-			return ""
+	if encodes, decodes := encodesItself(t); encodes && t.Kind() != reflect.Pointer {
+		if !decodes {
+			return t.String() + ", which encodes itself and does not decode itself,"
 		}
+		return besideEncoder(t)
 	}
-	for _, s := range seen {
-		if s == t {
-			return ""
-		}
-	}
-	seen = append(seen, t)
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return unencoded(t.Elem(), seen)
@@ -162,30 +172,86 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 		}
 		return unencoded(t.Elem(), seen)
 	case reflect.Struct:
-		return unencodedField(t, seen)
+		return unencodedField(t, seen, map[string]bool{})
 	case reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128, reflect.Interface:
 		return t.String()
 	}
 	return ""
 }
 
-func unencodedField(t reflect.Type, seen []reflect.Type) string {
+// besideEncoder returns the first field beside an embedded type that encodes itself: the struct has the methods of that, and
+// would be encoded as it alone.
+func besideEncoder(t reflect.Type) string {
+	if t.Kind() != reflect.Struct || t.NumField() == 1 {
+		return ""
+	}
+	has, beside := false, ""
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if encodes, _ := encodesItself(f.Type); f.Anonymous && encodes {
+			has = true
+		} else if beside == "" {
+			beside = t.String() + "." + f.Name
+		}
+	}
+	if !has {
+		return ""
+	}
+	return beside
+}
+
+// unencodedField is unencoded of a struct. names are those that other fields of the encoded map have.
+func unencodedField(t reflect.Type, seen []reflect.Type, names map[string]bool) string {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Name == "_" {
 			continue
 		}
-		tag, ok := f.Tag.Lookup("cbor")
-		if !ok {
-			tag = f.Tag.Get("json")
-		}
-		hidden := !f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct)
-		if hidden || tag == "-" || strings.Contains(tag, ",omit") && f.Type.Kind() == reflect.Map { // an empty map would come back nil
+		name, options := fieldTag(&f)
+		inner, flat := embedded(&f, name)
+		switch {
+		case name == "":
+			name = f.Name
+		case name == "-" && options == "":
 			return t.String() + "." + f.Name
 		}
+		switch {
+		case !f.IsExported() && !flat, strings.Contains(options, "omit") && f.Type.Kind() == reflect.Map: // an empty map would come back nil
+			return t.String() + "." + f.Name
+		case flat:
+			if slices.Contains(seen, inner) {
+				continue
+			}
+			if lost := unencodedField(inner, append(seen, inner), names); lost != "" {
+				return lost
+			}
+			continue
+		case names[name]:
+			return t.String() + "." + f.Name + ", of whose name there is another field,"
+		}
+		names[name] = true
 		if lost := unencoded(f.Type, seen); lost != "" {
 			return lost
 		}
 	}
 	return ""
+}
+
+// embedded reports whether the fields of a field are encoded as those of the struct that it is part of, and of which type it
+// is then.
+func embedded(f *reflect.StructField, name string) (t reflect.Type, is bool) {
+	if t = f.Type; t.Kind() == reflect.Pointer && f.IsExported() {
+		t = t.Elem()
+	}
+	return t, f.Anonymous && name == "" && t.Kind() == reflect.Struct
+}
+
+// fieldTag returns the name that a tag gives a field, if any, and the rest of the tag.
+func fieldTag(f *reflect.StructField) (name, options string) {
+	tag, ok := f.Tag.Lookup("cbor")
+	if !ok {
+		tag = f.Tag.Get("json")
+	}
+	name, options, _ = strings.Cut(tag, ",")
+	return name, options
 }

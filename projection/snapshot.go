@@ -1,13 +1,15 @@
 package projection
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"time"
 
 	"github.com/batpak/batpak/event"
 )
 
-// A snapshot is a state as it is kept: a canonical CBOR array of these.
+// A snapshot is a state as it is kept: a canonical CBOR array of these, behind its checksum.
 type snapshot struct {
 	_      struct{} `cbor:",toarray"`
 	Format uint     // snapshotFormat
@@ -19,9 +21,36 @@ type snapshot struct {
 	State  []byte
 }
 
-const snapshotFormat = 1
+const (
+	snapshotFormat = 1
+	checksumBytes  = 4
+)
 
-// id names the snapshot of a projection, of this version, and a key.
+// snapshotSum is the CRC-32C of a snapshot and the id that it is kept under.
+func snapshotSum(id string, array []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum([]byte(id+"\x00"), table), table, array)
+}
+
+// encode returns the bytes that are kept under an id.
+func (s *snapshot) encode(id string) ([]byte, error) {
+	array, err := event.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return append(binary.LittleEndian.AppendUint32(nil, snapshotSum(id, array)), array...), nil
+}
+
+// decode reports whether b is what was kept under an id, and makes s that.
+func (s *snapshot) decode(id string, b []byte) bool {
+	if len(b) < checksumBytes {
+		return false
+	}
+	array := b[checksumBytes:]
+	return binary.LittleEndian.Uint32(b) == snapshotSum(id, array) && event.Unmarshal(array, s) == nil && s.Format == snapshotFormat
+}
+
+// id names the snapshot of a projection, of this version, and a key. A name has no slash, so that no two are the same.
 func (t *target[S]) id() string {
 	return fmt.Sprintf("%s/%d/%s", t.p.spec.Name, t.p.spec.Version, t.key)
 }
@@ -39,9 +68,8 @@ func (t *target[S]) of() string {
 
 // load returns the state of the snapshot and when it was up to date, or nil if there is none that can be used.
 func (t *target[S]) load(snaps Snapshots) (*State[S], time.Time, error) {
-	b := snaps.LoadSnapshot(t.id())
 	var s snapshot
-	if b == nil || event.Unmarshal(b, &s) != nil || s.Format != snapshotFormat || s.Of != t.of() {
+	if !s.decode(t.id(), snaps.LoadSnapshot(t.id())) || s.Of != t.of() {
 		return nil, time.Time{}, nil
 	}
 	if ok, err := anchored(snaps, s.Seq, s.Hash); err != nil || !ok && s.Seq > 0 {
@@ -60,10 +88,11 @@ func (t *target[S]) load(snaps Snapshots) (*State[S], time.Time, error) {
 
 // save keeps the state, which is encoded in b.
 func (t *target[S]) save(snaps Snapshots, b []byte) error {
-	b, err := event.Marshal(&snapshot{Format: snapshotFormat, Of: t.of(), AsOf: t.began.UnixMicro(),
-		Seq: t.dst.Seq, Hash: t.dst.Hash, Events: t.dst.Events, State: b})
+	s := snapshot{Format: snapshotFormat, Of: t.of(), AsOf: t.began.UnixMicro(),
+		Seq: t.dst.Seq, Hash: t.dst.Hash, Events: t.dst.Events, State: b}
+	kept, err := s.encode(t.id())
 	if err == nil {
-		snaps.SaveSnapshot(t.id(), b)
+		snaps.SaveSnapshot(t.id(), kept)
 	}
 	return err
 }

@@ -1,0 +1,267 @@
+package projection
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/batpak/batpak/event"
+)
+
+var errNegative = errors.New("negative")
+
+// other is another type of the kind of deposited, and beyond one without the steps that its version needs.
+type (
+	other  struct{}
+	beyond struct{}
+)
+
+func (other) EventType() event.Type  { return event.Type{Kind: 0x1001, Name: "other", Version: 1} }
+func (beyond) EventType() event.Type { return event.Type{Kind: 0x1004, Name: "beyond", Version: 2} }
+
+func TestNew(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Spec[account])
+		says   string
+	}{
+		"no name":             {func(s *Spec[account]) { s.Name = "" }, "is empty"},
+		"a name with a slash": {func(s *Spec[account]) { s.Name = "a/b" }, `"a/b"`},
+		"a long name":         {func(s *Spec[account]) { s.Name = strings.Repeat("a", 129) }, "129 bytes"},
+		"version 0":           {func(s *Spec[account]) { s.Version = 0 }, "version 0"},
+		"no handlers":         {func(s *Spec[account]) { s.Handlers = nil }, "no handlers"},
+		"a type twice":        {func(s *Spec[account]) { s.Handlers = append(s.Handlers, On(deposit)) }, "kind is that of"},
+		"two types of a kind": {func(s *Spec[account]) {
+			s.Handlers = append(s.Handlers, On(func(*account, event.Event, other) error { return nil }))
+		}, "kind is that of"},
+		"a type without its steps": {func(s *Spec[account]) {
+			s.Handlers = append(s.Handlers, On(func(*account, event.Event, beyond) error { return nil }))
+		}, "no upcast"},
+		"MaxStateBytes below 0":  {func(s *Spec[account]) { s.MaxStateBytes = -1 }, "out of bounds"},
+		"MaxStateBytes too high": {func(s *Spec[account]) { s.MaxStateBytes = MaxStateBytes + 1 }, "out of bounds"},
+		"SnapshotEvery below 0":  {func(s *Spec[account]) { s.SnapshotEvery = -1 }, "out of bounds"},
+	} {
+		s := balance()
+		tt.change(&s)
+		p, err := New(s)
+		if p != nil || !errors.Is(err, event.ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: MustNew does not panic", name)
+				}
+			}()
+			MustNew(s)
+		}()
+	}
+	s := balance()
+	s.Name, s.MaxStateBytes = strings.Repeat("a", 128), MaxStateBytes
+	if _, err := New(s); err != nil {
+		t.Error(err)
+	}
+}
+
+// States of which something would not come back from a snapshot.
+type (
+	hidden    struct{ n int }
+	embedding struct{ hidden }
+	hiddenPtr struct{ *inner }
+	inner     struct{ N int }
+	dash      struct {
+		N int `cbor:"-"`
+	}
+	jsonDash struct {
+		N int `json:"-"`
+	}
+	omitted struct {
+		M map[string]int `cbor:"m,omitempty"`
+	}
+	twice struct {
+		A int `cbor:"x"`
+		B int `cbor:"x"`
+	}
+	covered struct {
+		inner
+		N int
+	}
+	Outer struct {
+		N int
+		M map[string]int
+	}
+	coveredPtr struct {
+		*Outer
+		M map[string]int
+	}
+	tagged struct {
+		N int `cbor:"M"`
+		M int `cbor:"N"`
+	}
+	wide struct {
+		event.EntityID[accounts]
+		N int
+	}
+	encoder struct{}
+	chained struct {
+		N    int
+		Next *chained
+	}
+	Deep struct{ K []*Deep }
+	flat struct {
+		inner
+		*Deep
+		M  map[string][]*inner
+		ID event.EntityID[accounts]
+		_  int
+	}
+)
+
+// accounts are a sort of entities.
+type accounts struct{}
+
+func (accounts) EntityPrefix() string { return "account" }
+
+func (encoder) MarshalCBOR() ([]byte, error) { return []byte{0xF6}, nil }
+
+// refused returns why a projection onto S is not made, or "".
+func refused[S any]() string {
+	_, err := New(Spec[S]{Name: "state", Version: 1, Handlers: []Handler[S]{On(func(*S, event.Event, noted) error { return nil })}})
+	switch {
+	case err == nil:
+		return ""
+	case !errors.Is(err, event.ErrInvalid):
+		return "not ErrInvalid: " + err.Error()
+	}
+	return err.Error()
+}
+
+// TestLostState checks that states are refused of which a field would be lost between a snapshot and the next fold.
+func TestLostState(t *testing.T) {
+	for name, tt := range map[string]struct{ got, says string }{
+		"unexported":                 {refused[hidden](), "hidden.n is not encoded"},
+		"unexported, in an embedded": {refused[embedding](), "hidden.n is not encoded"},
+		"an unexported pointer":      {refused[hiddenPtr](), "inner is not encoded"},
+		"in a slice":                 {refused[[]hidden](), "hidden.n"},
+		"in an array":                {refused[[2]hidden](), "hidden.n"},
+		"behind a pointer":           {refused[*hidden](), "hidden.n"},
+		"in the keys of a map":       {refused[map[hidden]int](), "hidden.n"},
+		"in the values of a map":     {refused[map[string]hidden](), "hidden.n"},
+		"deep": {refused[struct {
+			A map[string][]*struct{ B [1]hidden }
+		}](), "hidden.n"},
+		"a function":                    {refused[struct{ F func() }](), "func()"},
+		"a channel":                     {refused[struct{ C []chan int }](), "chan int"},
+		"an interface":                  {refused[map[string]any](), "interface"},
+		"an interface with methods":     {refused[struct{ E error }](), "error"},
+		"a complex number":              {refused[[]complex128](), "complex128"},
+		"a time":                        {refused[time.Time](), "time.Time"},
+		"times, deep":                   {refused[struct{ A map[string]*time.Time }](), "time.Time"},
+		"left out":                      {refused[dash](), "dash.N"},
+		"left out of JSON":              {refused[struct{ A []jsonDash }](), "jsonDash.N"},
+		"an empty map left out":         {refused[omitted](), "omitted.M"},
+		"two fields of one name":        {refused[twice](), "twice.B"},
+		"covered, behind a pointer":     {refused[coveredPtr](), "coveredPtr.M"},
+		"covered by an outer field":     {refused[covered](), "covered.N"},
+		"besides an embedded encoder":   {refused[wide](), "wide.N"},
+		"an encoder that is no decoder": {refused[struct{ E encoder }](), "encoder"},
+	} {
+		if tt.got == "" || !strings.Contains(tt.got, tt.says) {
+			t.Errorf("%s: %q", name, tt.got)
+		}
+	}
+	for name, got := range map[string]string{
+		"an integer": refused[int](), "fields": refused[account](), "a list": refused[chained](), "embedded": refused[flat](),
+		"names swapped": refused[tagged](), "an address": refused[netip.Addr](), "hash": refused[map[event.ID]event.Hash](),
+		"a timestamp": refused[event.Timestamp](),
+	} {
+		if got != "" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// TestStatesComeBack checks that what New accepts is the same after a snapshot.
+func TestStatesComeBack(t *testing.T) {
+	id := must[event.EntityID[accounts]](t)(event.EntityIDOf[accounts]("7"))
+	comesBack(t, flat{inner: inner{3}, Deep: &Deep{K: []*Deep{}}, M: map[string][]*inner{"": {{1}, nil}, "x": nil, "y": {}}, ID: id})
+	comesBack(t, chained{1, &chained{2, nil}})
+	comesBack(t, tagged{1, 2})
+	comesBack(t, map[event.ID]event.Hash{{1}: {2}, {}: {}})
+	comesBack(t, map[inner]float32{{1}: 1.5, {2}: -0.1})
+	comesBack(t, netip.MustParseAddr("fe80::1"))
+	comesBack(t, struct {
+		A    [3]byte
+		B    []byte
+		C, D *string
+		E    []int
+	}{[3]byte{1}, []byte{}, nil, new("x"), nil})
+}
+
+func comesBack[S any](t *testing.T, want S) {
+	t.Helper()
+	src := newMemory()
+	src.append(key, noted{})
+	p := must[*Projection[S]](t)(New(Spec[S]{Name: "state", Version: 1, SnapshotEvery: 1,
+		Handlers: []Handler[S]{On(func(s *S, _ event.Event, _ noted) error { *s = want; return nil })}}))
+	for range 2 {
+		got := must[State[S]](t)(Get(src, p, key, Consistent))
+		if diff := cmp.Diff(want, got.Value, cmp.AllowUnexported(flat{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+			cmp.Comparer(func(a, b event.EntityID[accounts]) bool { return a == b })); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if src.read != 1 {
+		t.Errorf("%T was folded again: %d events read", want, src.read)
+	}
+}
+
+func TestInit(t *testing.T) {
+	s := balance()
+	p := MustNew(s)
+	p.Init().Moves["in"] = 9
+	if got := p.Init(); got.Moves == nil || len(got.Moves) > 0 {
+		t.Errorf("%v", got)
+	}
+	s.Init = nil
+	if got := MustNew(s).Init(); got.Moves != nil {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestApply folds single events: other kinds change nothing, and what cannot be folded is an error that says where.
+func TestApply(t *testing.T) {
+	p := MustNew(balance())
+	for name, tt := range map[string]struct {
+		kind    event.Kind
+		version uint16
+		payload []byte
+		cents   int64
+		err     error
+		decode  bool
+	}{
+		"handled":              {0x1001, 1, bytesOf(deposited{5}), 5, nil, false},
+		"without a version":    {0x1002, 0, bytesOf(withdrawn{5}), -5, nil, false},
+		"another kind":         {0x1003, 1, []byte{0xFF}, 0, nil, false},
+		"no payload":           {0x1001, 1, nil, 0, event.ErrInvalid, true},
+		"cut off":              {0x1001, 1, []byte{0xA1}, 0, event.ErrInvalid, true},
+		"another shape":        {0x1001, 1, bytesOf([]int{1}), 0, event.ErrInvalid, true},
+		"text for a number":    {0x1001, 1, bytesOf(map[string]string{"cents": "5"}), 0, event.ErrInvalid, true},
+		"not canonical":        {0x1001, 1, []byte{0xA1, 0x65, 'c', 'e', 'n', 't', 's', 0x18, 5}, 0, event.ErrInvalid, true},
+		"of a later version":   {0x1001, 2, bytesOf(deposited{5}), 0, event.ErrFutureVersion, true},
+		"refused by a handler": {0x1002, 1, bytesOf(withdrawn{-5}), 0, errNegative, false},
+	} {
+		a := p.Init()
+		err := p.Apply(&a, event.Event{Header: event.Header{Seq: 3, Kind: tt.kind, PayloadVersion: tt.version}, Payload: tt.payload})
+		var bad *event.DecodeError
+		if a.Cents != tt.cents || !errors.Is(err, tt.err) || errors.As(err, &bad) != tt.decode || tt.decode && bad.Seq != 3 {
+			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), `projection "balance": event 3`) {
+			t.Errorf("%s: %v does not say where", name, err)
+		}
+	}
+}
