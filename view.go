@@ -203,8 +203,8 @@ type pageReader struct {
 }
 
 // events yields the events of the rows, which are in commit order or the reverse. Records that lie close to each other
-// are read together, and of many rows several such spans at a time, as far as memory for them has its bound. No goroutine
-// is left while the loop body runs.
+// are read together, and of many rows several such spans at a time, ahead of the loop body, as far as memory for them has its
+// bound. No goroutine is left when the loop ends.
 func (r *pageReader) events(rows []index.Row) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		readers := 1
@@ -213,20 +213,35 @@ func (r *pageReader) events(rows []index.Row) iter.Seq2[Event, error] {
 		}
 		for len(rows) > 0 {
 			rows = r.divide(rows)
-			r.next.Store(0)
-			var wg sync.WaitGroup
-			for i := 1; i < min(readers, len(r.spans)); i++ {
-				wg.Go(func() { r.open(&r.bufs[i]) })
-			}
-			r.open(&r.bufs[0])
-			wg.Wait()
-			for i := range r.spans {
-				if !r.spans[i].yield(yield) {
-					return
-				}
+			if !r.yield(readers, yield) {
+				return
 			}
 		}
 	}
+}
+
+// yield yields the events of the spans. While the loop body works on one span, others open those behind it.
+func (r *pageReader) yield(readers int, yield func(Event, error) bool) bool {
+	r.next.Store(0)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer r.next.Store(int32(len(r.spans))) // so that nobody takes another
+	for i := 1; i < min(readers, len(r.spans)); i++ {
+		wg.Go(func() {
+			for r.open(&r.bufs[i]) {
+			}
+		})
+	}
+	for i := range r.spans {
+		s := &r.spans[i]
+		for !s.opened.Load() && r.open(&r.bufs[0]) {
+		}
+		s.opening.Wait()
+		if !s.yield(yield) {
+			return false
+		}
+	}
+	return true
 }
 
 // divide sets spans to the parts of rows that are read together, up to maxOpenBytes but at least one, and returns the rest.
@@ -239,20 +254,23 @@ func (r *pageReader) divide(rows []index.Row) []index.Row {
 			break
 		}
 		r.spans = append(r.spans, span{rows: rows[at : at+n], segment: segment, from: from, to: to, events: r.unpacked[at : at : at+n]})
+		r.spans[len(r.spans)-1].opening.Add(1)
 		at += n
 	}
 	return rows[at:]
 }
 
-// open opens spans until all are taken.
-func (r *pageReader) open(buf *[]byte) {
-	for {
-		i := int(r.next.Add(1)) - 1
-		if i >= len(r.spans) {
-			return
-		}
-		r.spans[i].open(r.v, buf)
+// open opens the next span that nobody has taken, and reports whether there was one.
+func (r *pageReader) open(buf *[]byte) bool {
+	i := int(r.next.Add(1)) - 1
+	if i >= len(r.spans) {
+		return false
 	}
+	s := &r.spans[i]
+	defer s.opening.Done()
+	s.open(r.v, buf)
+	s.opened.Store(true)
+	return true
 }
 
 // A span is rows whose records are read together.
@@ -262,6 +280,9 @@ type span struct {
 	from, to int64   // offsets in the segment
 	events   []Event // with room for those of all rows
 	err      error   // of the event after those
+
+	opened  atomic.Bool // whether events and err are as they will be
+	opening sync.WaitGroup
 }
 
 // open reads and checks the events of the span. It reads into buf, which no event aliases.
