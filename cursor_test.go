@@ -531,13 +531,35 @@ func TestStateFileForeign(t *testing.T) {
 		if what == "a page less" && err == nil && at == saved[3] {
 			continue // it is not in use
 		}
-		if !errors.Is(err, ErrCorrupt) {
+		var bad *CorruptError
+		if !errors.As(err, &bad) || bad.File != stateFile || what == "of another store" && bad.Check != "store id" {
 			t.Errorf("%s: at %d, %v", what, at, err)
 		}
 		after, _ := os.ReadFile(filepath.Join(dir, stateFile))
 		if !bytes.Equal(after, b) {
 			t.Errorf("%s: the file was changed", what)
 		}
+	}
+}
+
+// TestStateWithoutIdentity takes the identity out of a file that has cursors. It may be of any store, and is refused.
+func TestStateWithoutIdentity(t *testing.T) {
+	db := kv.NewMemory()
+	dir := memoryDir(t)
+	s := openTest(t, dir, &Options{openState: func() (kv.DB, error) { return db, nil }})
+	order(t, s, 0)
+	mustSave(t, mustCursor(t, s, "c", Query{}), 0)
+	other := kv.NewMemory()
+	if err := db.View(func(tx kv.Tx) error {
+		b := bytes.Clone(tx.Get(cursorsBucket, []byte("c")))
+		return other.Update(func(tx kv.Tx) error { return tx.Put(cursorsBucket, []byte("c"), b) })
+	}); err != nil {
+		t.Fatal(err)
+	}
+	closeTest(t, s)
+	s = openTest(t, dir, &Options{openState: func() (kv.DB, error) { return other, nil }})
+	if _, err := s.Cursor("c", Query{}); !errors.Is(err, ErrCorrupt) {
+		t.Error(err)
 	}
 }
 
