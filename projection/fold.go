@@ -168,7 +168,7 @@ func anchored(src Source, seq event.Seq, hash event.Hash) (bool, error) {
 }
 
 func (t *target[S]) take(e event.Event) error {
-	if e.Seq <= t.query.After || !t.query.Match(&e.Header) {
+	if !t.query.Match(&e.Header) {
 		return nil
 	}
 	if err := t.p.Apply(&t.dst.Value, e); err != nil {

@@ -25,7 +25,7 @@ func AtMost(age time.Duration) Freshness { return Freshness{age} }
 // decoding ([event.DecodeError]), of the handlers, and [*TooLargeError].
 func Get[S any](src Source, p *Projection[S], key string, f Freshness) (State[S], error) {
 	var s State[S]
-	t := &target[S]{p: p, key: key, dst: &s, maxAge: max(f.maxAge, 0)}
+	t := &target[S]{p: p, key: key, dst: &s, maxAge: f.maxAge}
 	if snaps, ok := src.(Snapshots); ok && f.maxAge > 0 {
 		if young, err := t.young(snaps); young != nil || err != nil {
 			return deref(young), err
@@ -65,9 +65,9 @@ func GetIfChanged[S any](src Source, p *Projection[S], key string, since event.S
 	}
 	q.After, q.Limit = since, 1
 	for _, err = range src.Query(q) {
-		changed = err == nil
+		changed = true
 	}
-	if !changed || err != nil {
+	if err != nil || !changed {
 		return s, false, err
 	}
 	s, err = Get(src, p, key, Consistent)

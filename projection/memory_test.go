@@ -129,6 +129,8 @@ type (
 		Cents int64 `cbor:"cents"`
 	}
 	noted struct{ Text string }
+	// deposited2 is what deposited became.
+	deposited2 struct{ Euros, Cents int64 }
 )
 
 func (deposited) EventType() event.Type {
@@ -138,6 +140,16 @@ func (withdrawn) EventType() event.Type {
 	return event.Type{Kind: 0x1002, Name: "withdrawn", Version: 1}
 }
 func (noted) EventType() event.Type { return event.Type{Kind: 0x1003, Name: "noted", Version: 1} }
+
+func (deposited2) EventType() event.Type {
+	return event.Type{Kind: 0x1001, Name: "deposited", Version: 2}
+}
+
+func (deposited2) Upcasts() []event.Step {
+	return []event.Step{event.Upcast(1, func(old deposited) (deposited2, error) {
+		return deposited2{old.Cents / 100, old.Cents % 100}, nil
+	})}
+}
 
 // An account is the state of the tests.
 type account struct {
@@ -151,6 +163,10 @@ func deposit(a *account, _ event.Event, p deposited) error {
 	a.Cents += p.Cents
 	a.Moves["in"]++
 	return nil
+}
+
+func deposit2(a *account, e event.Event, p deposited2) error {
+	return deposit(a, e, deposited{p.Euros*100 + p.Cents})
 }
 
 func withdraw(a *account, _ event.Event, p withdrawn) error {

@@ -157,7 +157,7 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 	if t == reflect.TypeFor[time.Time]() {
 		return "time.Time, unlike event.Timestamp," // as CBOR it loses its zone and its nanoseconds
 	}
-	if encodes, decodes := encodesItself(t); encodes && t.Kind() != reflect.Pointer {
+	if encodes, decodes := encodesItself(t); encodes {
 		if !decodes {
 			return t.String() + ", which encodes itself and does not decode itself,"
 		}

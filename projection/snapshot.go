@@ -75,13 +75,9 @@ func (t *target[S]) load(snaps Snapshots) (*State[S], time.Time, error) {
 	if ok, err := anchored(snaps, s.Seq, s.Hash); err != nil || !ok && s.Seq > 0 {
 		return nil, time.Time{}, err
 	}
-	state := &State[S]{Seq: s.Seq, Hash: s.Hash, Events: s.Events, Value: t.p.Init()}
-	if s.Events > 0 {
-		var v S
-		if event.Unmarshal(s.State, &v) != nil {
-			return nil, time.Time{}, nil
-		}
-		state.Value = v
+	state := &State[S]{Seq: s.Seq, Hash: s.Hash, Events: s.Events}
+	if event.Unmarshal(s.State, &state.Value) != nil {
+		return nil, time.Time{}, nil
 	}
 	return state, time.UnixMicro(s.AsOf), nil
 }
