@@ -172,7 +172,7 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 		}
 		return unencoded(t.Elem(), seen)
 	case reflect.Struct:
-		return unencodedField(t, seen, map[string]bool{})
+		return unencodedField(t, seen, map[any]bool{t: true})
 	case reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128, reflect.Interface:
 		return t.String()
 	}
@@ -200,8 +200,9 @@ func besideEncoder(t reflect.Type) string {
 	return beside
 }
 
-// unencodedField is unencoded of a struct. names are those that other fields of the encoded map have.
-func unencodedField(t reflect.Type, seen []reflect.Type, names map[string]bool) string {
+// unencodedField is unencoded of a struct. names are those that other fields of the encoded map have,
+// and the types that are embedded in it.
+func unencodedField(t reflect.Type, seen []reflect.Type, names map[any]bool) string {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Name == "_" {
@@ -219,10 +220,11 @@ func unencodedField(t reflect.Type, seen []reflect.Type, names map[string]bool) 
 		case !f.IsExported() && !flat, strings.Contains(options, "omit") && f.Type.Kind() == reflect.Map: // an empty map would come back nil
 			return t.String() + "." + f.Name
 		case flat:
-			if slices.Contains(seen, inner) {
-				continue
+			if names[inner] {
+				return t.String() + "." + f.Name + ", which is embedded twice,"
 			}
-			if lost := unencodedField(inner, append(seen, inner), names); lost != "" {
+			names[inner] = true
+			if lost := unencodedField(inner, seen, names); lost != "" {
 				return lost
 			}
 			continue

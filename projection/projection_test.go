@@ -110,7 +110,15 @@ type (
 		N    int
 		Next *chained
 	}
-	Deep struct{ K []*Deep }
+	Self struct {
+		*Self
+		N int
+	}
+	Deep struct{ K []node }
+	node struct {
+		*Deep
+		N int
+	}
 	flat struct {
 		inner
 		*Deep
@@ -165,6 +173,7 @@ func TestLostState(t *testing.T) {
 		"an empty map left out":         {refused[omitted](), "omitted.M"},
 		"two fields of one name":        {refused[twice](), "twice.B"},
 		"covered, behind a pointer":     {refused[coveredPtr](), "coveredPtr.M"},
+		"embedded in itself":            {refused[Self](), "Self.Self"},
 		"covered by an outer field":     {refused[covered](), "covered.N"},
 		"besides an embedded encoder":   {refused[wide](), "wide.N"},
 		"an encoder that is no decoder": {refused[struct{ E encoder }](), "encoder"},
@@ -187,7 +196,7 @@ func TestLostState(t *testing.T) {
 // TestStatesComeBack checks that what New accepts is the same after a snapshot.
 func TestStatesComeBack(t *testing.T) {
 	id := must[event.EntityID[accounts]](t)(event.EntityIDOf[accounts]("7"))
-	comesBack(t, flat{inner: inner{3}, Deep: &Deep{K: []*Deep{}}, M: map[string][]*inner{"": {{1}, nil}, "x": nil, "y": {}}, ID: id})
+	comesBack(t, flat{inner: inner{3}, Deep: &Deep{K: []node{{N: 1}, {Deep: &Deep{}, N: 2}}}, M: map[string][]*inner{"": {{1}, nil}, "x": nil, "y": {}}, ID: id})
 	comesBack(t, chained{1, &chained{2, nil}})
 	comesBack(t, tagged{1, 2})
 	comesBack(t, map[event.ID]event.Hash{{1}: {2}, {}: {}})
@@ -209,7 +218,7 @@ func comesBack[S any](t *testing.T, want S) {
 		Handlers: []Handler[S]{On(func(s *S, _ event.Event, _ noted) error { *s = want; return nil })}}))
 	for range 2 {
 		got := must[State[S]](t)(Get(src, p, key, Consistent))
-		if diff := cmp.Diff(want, got.Value, cmp.AllowUnexported(flat{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		if diff := cmp.Diff(want, got.Value, cmp.AllowUnexported(flat{}, node{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 			cmp.Comparer(func(a, b event.EntityID[accounts]) bool { return a == b })); diff != "" {
 			t.Error(diff)
 		}
