@@ -72,6 +72,8 @@ func (rep *report) demands() []demand {
 		bounded("folding", "≤ 500 ns of CPU per event", rep.largestFold(), func(r *result) float64 { return r.CPU }, "ns", 500),
 		bounded("a follower's delay, 1 caller", "p99 ≤ 5 ms", our("follow", 0), func(r *result) float64 { return r.P99 / 1000 }, "ms", 5),
 		bounded("a follower's delay, 64 callers", "p99 ≤ 5 ms", our("follow", 0, callers(64)), func(r *result) float64 { return r.P99 / 1000 }, "ms", 5),
+		within("a projection from scratch to reading its events", our("project", 0), our("meter", 0), rateRow, 0.5),
+		bounded("a projection from a snapshot and 10 events", "p99 ≤ 2 ms", our("resume", 0), func(r *result) float64 { return r.P99 / 1000 }, "ms", 2),
 		within("append, 1 M entities to 10 k, the tail full", our("tail", 0, many), our("tail", 0), rateRow, 0.5),
 		beside("append beside readers that never rest", our("beside", 0), 0.7),
 		beside("append beside readers, 100 queries/s each", our("beside", 0, func(s *spec) { s.Pace = 100 }), 0.7),

@@ -312,6 +312,13 @@ func (p *planning) special() {
 			p.add(step{spec: s})
 		}
 	})
+	p.each(func(system string, repeat int) {
+		for _, work := range []string{"meter", "project", "resume"} {
+			if ours(system) {
+				p.add(step{spec: usual(work, system, repeat)})
+			}
+		}
+	})
 	for _, size := range p.effort.folds {
 		s := usual("fold", diskName, 0)
 		s.Size, s.Limit = size, time.Minute
