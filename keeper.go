@@ -12,7 +12,7 @@ import (
 
 // When the tail is folded into the index, and when appends wait for that.
 const (
-	defaultFoldEvents = 16 << 10
+	defaultFoldEvents = 32 << 10
 	foldInterval      = 2 * time.Second // at the latest, so that a quiet store is indexed too
 	maxTailEvents     = 64 << 10
 	maxTailBytes      = 64 << 20

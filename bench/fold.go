@@ -15,7 +15,7 @@ import (
 )
 
 // foldEvents is how many events a busy store folds at a time.
-const foldEvents = 16 << 10
+const foldEvents = 32 << 10
 
 // foldWork builds an index of c.Size events by synced folds, outside a store, and reports the processor time of folding
 // alone and the length of the file.
