@@ -347,7 +347,8 @@ func clone(t *rapid.T, p parcel) (c parcel) {
 // brought up to date, folded from the first event, from a snapshot of any frequency, and fused with others. That holds for
 // every form of query.
 func TestProjectionsAgree(t *testing.T) {
-	root, count := t.TempDir(), counts{}
+	t.Parallel()
+	root, count := memoryDir(t), counts{}
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp(root, "")
 		if err != nil {
