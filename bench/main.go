@@ -196,7 +196,7 @@ func (c *command) findRust(r *runner, stderr io.Writer) string {
 	}
 	const source = "bench/rust"
 	fmt.Fprintln(stderr, "building", source)
-	path, err := buildRust(source, stderr)
+	path, err := buildRust(source, c.effort.build, stderr)
 	if err == nil {
 		err = sameWorkload(path)
 	}

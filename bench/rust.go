@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // rustSystem is the crate batpak, which a harness of its own drives (rust/src/main.rs): the runner starts that where it
@@ -21,15 +23,19 @@ var rustSystem = &system{
 	verifies: true,
 }
 
-// buildRust builds the harness and returns its path.
-func buildRust(source string, output io.Writer) (string, error) {
+// buildRust builds the harness, in at most the time given, and returns its path.
+func buildRust(source string, most time.Duration, output io.Writer) (string, error) {
 	cargo, err := exec.LookPath("cargo")
 	if err != nil {
 		return "", errors.New("cargo is not on this machine")
 	}
-	c := exec.Command(cargo, "build", "--release", "--locked", "--manifest-path", filepath.Join(source, "Cargo.toml"))
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	c := exec.CommandContext(ctx, cargo, "build", "--release", "--locked", "--manifest-path", filepath.Join(source, "Cargo.toml"))
 	c.Stdout, c.Stderr = output, output
-	if err := c.Run(); err != nil {
+	if err := c.Run(); ctx.Err() != nil {
+		return "", fmt.Errorf("its harness was not built in %v", most)
+	} else if err != nil {
 		return "", err
 	}
 	return filepath.Abs(filepath.Join(source, "target", "release", "batpak-bench"))
