@@ -41,7 +41,7 @@ var (
 		acked: 1000, folds: []int{1_000_000}, budget: 1, peers: 1, build: 10 * time.Second, within: 70 * time.Second, large: 1_000_000,
 	}
 	defaultEffort = effort{
-		name: "default", appends: 1200 * time.Millisecond, reads: 700 * time.Millisecond, tail: 8 * time.Second, load: 30 * time.Second, loadLarge: 60 * time.Second,
+		name: "default", appends: 1200 * time.Millisecond, reads: 700 * time.Millisecond, tail: 15 * time.Second, load: 30 * time.Second, loadLarge: 60 * time.Second,
 		acked: 40_000, payloads: []int{64, 1 << 10, 16 << 10}, folds: []int{1_000_000, 5_000_000}, budget: 3, peers: 1, build: 5 * time.Minute, within: 1140 * time.Second, large: 2_000_000,
 	}
 	fullEffort = effort{
@@ -315,7 +315,7 @@ func (p *planning) special() {
 	})
 	p.each(func(system string, repeat int) {
 		for _, work := range []string{"meter", "project", "resume"} {
-			if ours(system) {
+			if system == batpakSystem.name {
 				p.add(step{spec: usual(work, system, repeat)})
 			}
 		}
@@ -327,7 +327,7 @@ func (p *planning) special() {
 	}
 	for _, entities := range []int{usualEntities, manyEntities} {
 		for _, system := range p.systems {
-			if ours(system) {
+			if system == batpakSystem.name {
 				s := usual("tail", system, 0)
 				s.Entities, s.Limit = entities, p.effort.tail
 				p.add(step{spec: s})
