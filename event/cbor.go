@@ -20,7 +20,7 @@ var (
 	cborDecoder = must(cbor.DecOptions{
 		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
 		IndefLength:      cbor.IndefLengthForbidden,
-		UTF8:             cbor.UTF8RejectInvalid,
+		UTF8:             cbor.UTF8DecodeInvalid, // CheckCanonical has refused what is not UTF-8
 		MaxArrayElements: math.MaxInt32, // what could be encoded can be decoded; the bytes bound both
 		MaxMapPairs:      math.MaxInt32,
 	}.DecMode())
@@ -150,6 +150,9 @@ func skipCanonical(b []byte, depth int) ([]byte, error) {
 	if depth == 0 {
 		return b, errDepth
 	}
+	if rest, ok := skipSmall(b); ok {
+		return rest, nil
+	}
 	major, arg, size, rest, err := readHead(b)
 	if err != nil {
 		return b, err
@@ -175,6 +178,30 @@ func skipCanonical(b []byte, depth int) ([]byte, error) {
 		}
 	}
 	return rest, nil
+}
+
+// skipSmall is skipCanonical of what most values are: an integer below 24, or text of fewer bytes that is ASCII. It says false
+// of others, and of what is wrong.
+func skipSmall(b []byte) (rest []byte, ok bool) {
+	if len(b) == 0 || b[0]&31 > 23 {
+		return nil, false
+	}
+	switch b[0] >> 5 {
+	case majorUint, majorNint:
+		return b[1:], true
+	case majorText:
+		end := 1 + int(b[0]&31)
+		if len(b) < end {
+			return nil, false
+		}
+		for _, c := range b[1:end] {
+			if c >= utf8.RuneSelf {
+				return nil, false
+			}
+		}
+		return b[end:], true
+	}
+	return nil, false
 }
 
 func skipItems(b []byte, n uint64, depth int) (rest []byte, err error) {
