@@ -101,7 +101,8 @@ func union(targets []Target) event.Query {
 	return q
 }
 
-// sizeEvery is how many events are folded between two looks at the size of the state.
+// sizeEvery is how many events are folded before the first look at the size of the state. The next ones come whenever they
+// have doubled, so that looking costs no more than folding, however large the state is.
 const sizeEvery = 4096
 
 // A target is a fold under way.
@@ -177,7 +178,7 @@ func (t *target[S]) take(e event.Event) error {
 	t.dst.Seq, t.dst.Hash = e.Seq, e.Hash
 	t.dst.Events++
 	t.fresh++
-	if t.since++; t.since >= sizeEvery {
+	if t.since++; t.since >= max(sizeEvery, t.fresh/2) {
 		_, err := t.encode()
 		return err
 	}
