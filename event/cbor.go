@@ -21,7 +21,7 @@ var (
 		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
 		IndefLength:      cbor.IndefLengthForbidden,
 		UTF8:             cbor.UTF8DecodeInvalid, // CheckCanonical has refused what is not UTF-8
-		MaxArrayElements: math.MaxInt32, // what could be encoded can be decoded; the bytes bound both
+		MaxArrayElements: math.MaxInt32,          // what could be encoded can be decoded; the bytes bound both
 		MaxMapPairs:      math.MaxInt32,
 	}.DecMode())
 )
