@@ -39,21 +39,26 @@ func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
 	if len(ps) > MaxBatch {
 		return nil, fmt.Errorf("commit of %d proposals, at most %d: %w", len(ps), MaxBatch, ErrTooLarge)
 	}
+	return s.propose(ps, false)
+}
+
+// propose is Commit of proposals that are trusted to have keys of batpak's own, or are not.
+func (s *Store) propose(ps []Proposal, trusted bool) ([]Receipt, error) {
 	if len(ps) > pooledDrafts {
-		return s.commit(make([]draft, len(ps)), ps)
+		return s.commit(make([]draft, len(ps)), ps, trusted)
 	}
 	pooled := draftPool.Get().(*[]draft)
 	drafts := slices.Grow(*pooled, len(ps))[:len(ps)]
 	defer func() {
-		clear(drafts)
+		clearDrafts(drafts)
 		*pooled = drafts[:0]
 		draftPool.Put(pooled)
 	}()
-	return s.commit(drafts, ps)
+	return s.commit(drafts, ps, trusted)
 }
 
-func (s *Store) commit(drafts []draft, ps []Proposal) ([]Receipt, error) {
-	if err := s.prepare(drafts, ps); err != nil || len(ps) == 0 {
+func (s *Store) commit(drafts []draft, ps []Proposal, trusted bool) ([]Receipt, error) {
+	if err := s.prepare(drafts, ps, trusted); err != nil || len(ps) == 0 {
 		return nil, err
 	}
 	if err := s.judge(drafts); err != nil {
@@ -302,7 +307,7 @@ func (b *batch) place(drafts []draft, i int, h *event.Header) error {
 	if item, ok := d.cause.Item(); ok {
 		h.Causation = b.entries[item].Header.ID
 	}
-	if s.opts.CommitGates == nil || d.own() {
+	if s.opts.CommitGates == nil || d.ours() {
 		return nil
 	}
 	return b.judge(drafts, i, h, at)

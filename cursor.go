@@ -20,9 +20,12 @@ type Cursor struct {
 	name  string
 	query Query
 
-	mu     sync.Mutex
-	at     Seq // everything the query selects at or below has been dealt with
-	closed bool
+	saving sync.Mutex // held while the position is saved, or the name given up
+	closed bool       // guarded by it
+
+	mu    sync.Mutex // held for no longer than it takes to look
+	at    Seq        // everything the query selects at or below has been dealt with
+	saved Seq
 }
 
 // cursorState is a cursor as it is kept: a canonical CBOR array of these.
@@ -56,8 +59,8 @@ func (e *CursorError) Error() string {
 // Is reports whether target is [ErrCursorQuery].
 func (e *CursorError) Is(target error) bool { return target == ErrCursorQuery }
 
-// Cursor opens the cursor with this name, which follows the rules of entities. A new one begins behind q.After; to one that
-// was saved before, q.After means nothing. q has no Reverse and no Limit. A name belongs to its first query until [Store.DeleteCursor]
+// Cursor opens the cursor with this name, which follows the rules of entities. A new one begins behind q.After, which must be
+// visible, and is saved there at once; to one that is there, q.After means nothing. q has no Reverse and no Limit. A name belongs to its first query until [Store.DeleteCursor]
 // (a [*CursorError] says so), and to one open Cursor at a time ([ErrCursorOpen]). If what is saved is damaged, or is not
 // of this log, the error matches [ErrCorrupt].
 func (s *Store) Cursor(name string, q Query) (*Cursor, error) {
@@ -104,8 +107,11 @@ func (s *Store) claimCursor(c *Cursor) error {
 // load takes the position from what was saved, if anything was.
 func (c *Cursor) load() error {
 	b, err := c.s.savedCursor(c.name)
-	if b == nil || err != nil {
+	if err != nil {
 		return err
+	}
+	if b == nil {
+		return c.begin()
 	}
 	st, err := decodeCursor(c.name, b)
 	if err != nil {
@@ -123,8 +129,16 @@ func (c *Cursor) load() error {
 			return &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
 		}
 	}
-	c.at = st.Seq
+	c.at, c.saved = st.Seq, st.Seq
 	return nil
+}
+
+// begin saves a new cursor where it begins, so that it begins there again.
+func (c *Cursor) begin() error {
+	if v := c.s.Visible(); c.at > v {
+		return fmt.Errorf("cursor %q begins behind %d of %d events: %w", c.name, c.at, v, ErrInvalid)
+	}
+	return c.Save(c.at)
 }
 
 // savedCursor returns what was saved of a cursor, or nil. One that is listed was.
@@ -137,8 +151,8 @@ func (s *Store) savedCursor(name string) (b []byte, err error) {
 		if b, err = stateValue(tx, cursorsBucket, name); b != nil || err != nil {
 			return err
 		}
-		names, err := cursorNames(tx)
-		if slices.Contains(names, name) {
+		listed, err := stateValue(tx, identityBucket, listedPrefix+name)
+		if listed != nil {
 			return missingCursor(name)
 		}
 		return err
@@ -150,34 +164,16 @@ func missingCursor(name string) error {
 	return &CorruptError{File: stateFile, Check: "cursor " + name, Expected: "a position", Found: "none"}
 }
 
-// cursorNames returns the list of cursors.
-func cursorNames(tx kv.Tx) (names []string, err error) {
-	b, err := stateValue(tx, identityBucket, cursorsKey)
-	if b == nil || err != nil {
-		return nil, err
+// listed yields the names of the cursors that are listed.
+func listed(tx kv.Tx) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for k := range tx.Scan(identityBucket, []byte(listedPrefix)) {
+			name, ok := strings.CutPrefix(string(k), listedPrefix)
+			if !ok || !yield(name) {
+				return
+			}
+		}
 	}
-	if err := event.Unmarshal(b, &names); err != nil {
-		return nil, &CorruptError{File: stateFile, Check: "list of cursors", Err: err}
-	}
-	return names, nil
-}
-
-// listCursor adds a name to the list of cursors, or takes it off.
-func listCursor(tx kv.Tx, name string, listed bool) error {
-	names, err := cursorNames(tx)
-	if err != nil || slices.Contains(names, name) == listed {
-		return err
-	}
-	if listed {
-		names = append(names, name)
-	} else {
-		names = slices.DeleteFunc(names, func(n string) bool { return n == name })
-	}
-	b, err := event.Marshal(names)
-	if err != nil {
-		return err
-	}
-	return putValue(tx, identityBucket, cursorsKey, b)
 }
 
 func decodeCursor(name string, b []byte) (cursorState, error) {
@@ -233,13 +229,17 @@ func (c *Cursor) Follow(ctx context.Context) iter.Seq2[Event, error] {
 // Everything appended before the call becomes durable first, since a cursor must not be ahead of the log. seq must be visible
 // and not before the position; behind the query's Through nothing is left to deal with, so that is the furthest position.
 func (c *Cursor) Save(seq Seq) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if err := c.s.ready(); err != nil {
+		return err
+	}
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	at, visible := c.Position(), c.s.Visible()
 	switch {
 	case c.closed:
 		return fmt.Errorf("cursor %q: %w", c.name, ErrClosed)
-	case seq < c.at || seq > c.s.Visible():
-		return fmt.Errorf("cursor %q at %d saved at %d, of %d events: %w", c.name, c.at, seq, c.s.Visible(), ErrInvalid)
+	case seq < at || seq > visible:
+		return fmt.Errorf("cursor %q at %d saved at %d, of %d events: %w", c.name, at, seq, visible, ErrInvalid)
 	}
 	if end := c.query.Through; end > 0 {
 		seq = min(seq, end)
@@ -250,7 +250,9 @@ func (c *Cursor) Save(seq Seq) error {
 	if err := c.store(seq); err != nil {
 		return err
 	}
-	c.at = seq
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at, c.saved = max(c.at, seq), seq
 	return nil
 }
 
@@ -272,7 +274,12 @@ func (c *Cursor) store(seq Seq) error {
 		return err
 	}
 	return asState(cursorsBucket, db.Update(func(tx kv.Tx) error {
-		return errors.Join(listCursor(tx, c.name, true), putValue(tx, cursorsBucket, c.name, b))
+		if tx.Get(identityBucket, []byte(listedPrefix+c.name)) == nil {
+			if err := putValue(tx, identityBucket, listedPrefix+c.name, []byte{1}); err != nil {
+				return err
+			}
+		}
+		return putValue(tx, cursorsBucket, c.name, b)
 	}))
 }
 
@@ -285,15 +292,24 @@ func (c *Cursor) pass(seq Seq) {
 
 // Close gives the name free for another Cursor. What was not saved is not saved by it.
 func (c *Cursor) Close() error {
-	c.mu.Lock()
-	closed := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if closed {
+	if c.s.inGate() {
+		return ErrInGate
+	}
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	if c.closed {
 		return fmt.Errorf("cursor %q: %w", c.name, ErrClosed)
 	}
+	c.closed = true
 	c.release()
 	return nil
+}
+
+// unsaved returns how far the position is ahead of what was saved.
+func (c *Cursor) unsaved() Seq {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at - c.saved
 }
 
 func (c *Cursor) release() {
@@ -314,7 +330,7 @@ func (s *Store) DeleteCursor(name string) error {
 		return err
 	}
 	return asState(cursorsBucket, db.Update(func(tx kv.Tx) error {
-		return errors.Join(listCursor(tx, name, false), tx.Delete(cursorsBucket, []byte(name)))
+		return errors.Join(tx.Delete(identityBucket, []byte(listedPrefix+name)), tx.Delete(cursorsBucket, []byte(name)))
 	}))
 }
 
@@ -349,13 +365,12 @@ func (s *Store) cursorStats() ([]CursorStats, error) {
 				}
 				known[name] = CursorStats{Name: name, Query: st.Query, Position: st.Seq}
 			}
-			names, err := cursorNames(tx)
-			for _, name := range names {
+			for name := range listed(tx) {
 				if _, ok := known[name]; !ok {
 					return missingCursor(name)
 				}
 			}
-			return err
+			return nil
 		})
 		if err != nil {
 			return nil, asState(cursorsBucket, err)

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/batpak/batpak/chain"
 	"github.com/batpak/batpak/event"
@@ -16,6 +17,9 @@ import (
 
 // ErrInGate is what a gate at the commit point gets that calls its store: the store is waiting for it.
 var ErrInGate = errors.New("called from a gate at the commit point")
+
+// errHeadOver is what a gate gets that uses its head when it has answered, or in another goroutine.
+var errHeadOver = fmt.Errorf("head of a stream used outside its gate: %w", ErrInvalid)
 
 // A DeniedError says that a gate of the store denied a proposal; nothing was appended. It matches [ErrDenied].
 type DeniedError struct {
@@ -42,7 +46,7 @@ func (s *Store) judge(drafts []draft) error {
 	}
 	for i := range drafts {
 		d := &drafts[i]
-		if d.own() {
+		if d.ours() {
 			continue
 		}
 		if denial := s.opts.Gates.Judge(struct{}{}, Event{Header: d.header.Clone(), Payload: slices.Clone(d.data)}); denial != nil {
@@ -52,19 +56,39 @@ func (s *Store) judge(drafts []draft) error {
 	return nil
 }
 
-// own reports whether the event is batpak's own, which no gate is asked about.
-func (d *draft) own() bool { return d.header.Kind.Reserved() }
+// ours reports whether the event is batpak's own, which no gate is asked about.
+func (d *draft) ours() bool { return d.header.Kind.Reserved() }
 
 // judge asks the gates at the commit point about event i, whose header is h, and which extends at. The caller holds commitMu.
 // The batch is a copy, since what a gate is given may outlive the call, and a batch without gates is not to be allocated.
 func (b batch) judge(drafts []draft, i int, h *event.Header, at head) error {
 	s := b.s
-	x := gates.Head{Stream: h.Stream(), Seq: at.seq, Clock: at.clock, Hash: at.hash}
+	x := gates.Head{Stream: h.Stream(), Seq: at.seq, Clock: at.clock, Hash: at.hash, Stored: at.clock}
+	if at.seq > s.end.Seq { // it is of this commit
+		stored, err := s.head(x.Stream)
+		if err != nil {
+			return &ItemError{i, err}
+		}
+		x.Stored = 0
+		if stored != nil {
+			x.Stored = stored.clock
+		}
+	}
+	var over atomic.Bool
 	x.Events = func(after event.Clock) iter.Seq2[Event, error] {
-		return func(yield func(Event, error) bool) { b.history(drafts[:i], x.Stream, after, yield) }
+		return func(yield func(Event, error) bool) {
+			if over.Load() || !s.inGate() {
+				yield(Event{}, errHeadOver)
+				return
+			}
+			b.history(drafts[:i], &x, after, yield)
+		}
 	}
 	s.judging.Store(goroutine())
-	defer s.judging.Store(0)
+	defer func() {
+		s.judging.Store(0)
+		over.Store(true)
+	}()
 	denial := s.opts.CommitGates.Judge(x, Event{Header: h.Clone(), Payload: slices.Clone(drafts[i].data)})
 	switch {
 	case denial != nil && s.closed.Load():
@@ -76,27 +100,35 @@ func (b batch) judge(drafts []draft, i int, h *event.Header, at head) error {
 }
 
 // history yields the events of a stream behind a clock: those in the log, visible or not, and then those of the commit.
-func (b *batch) history(drafts []draft, stream event.Stream, after event.Clock, yield func(Event, error) bool) {
-	stored, err := b.s.head(stream)
-	if err == nil && stored != nil && after < stored.clock {
-		var stopped bool
-		if stopped, err = b.s.stored(stream, after, yield); stopped {
+func (b *batch) history(drafts []draft, x *gates.Head, after event.Clock, yield func(Event, error) bool) {
+	if after < x.Stored {
+		stopped, err := b.s.stored(x.Stream, after, yield)
+		if err != nil {
+			yield(Event{}, err)
+		}
+		if stopped || err != nil {
 			return
 		}
+		after = x.Stored
 	}
-	if err != nil {
-		yield(Event{}, err)
-		return
-	}
-	for j := range drafts {
+	for _, j := range b.placed(len(drafts), x, after) {
 		e := &b.entries[j]
-		if e.Header.Stream() != stream || e.Header.Clock <= after {
-			continue
-		}
 		if !yield(Event{Header: e.Header.Clone(), Payload: slices.Clone(drafts[j].data), Hash: e.Hash}, nil) {
 			return
 		}
 	}
+}
+
+// placed returns which of the first n proposals are the events of a stream behind a clock, in order.
+func (b *batch) placed(n int, x *gates.Head, after event.Clock) []int {
+	var found []int
+	for j := n - 1; j >= 0 && after+event.Clock(len(found)) < x.Clock; j-- {
+		if b.entries[j].Header.Stream() == x.Stream {
+			found = append(found, j)
+		}
+	}
+	slices.Reverse(found)
+	return found
 }
 
 // stored yields the events of a stream behind a clock that are in the log. The caller holds commitMu.
@@ -154,6 +186,9 @@ func (s *Store) RecordDenial(p Proposal, denial *gates.Denial) (Receipt, error) 
 	t, data, err := p.Encode()
 	if err == nil {
 		err = p.At.Validate()
+	}
+	if err == nil && denial == nil {
+		err = fmt.Errorf("no denial: %w", ErrInvalid)
 	}
 	if err != nil {
 		return Receipt{}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -371,4 +372,96 @@ func frozenBy(t *testing.T, p Payload) (frozen Payload) {
 		t.Fatal(err)
 	}
 	return frozen
+}
+
+// TestJudgedBytesAreWritten changes the bytes of a proposal while its gates are asked, and its batch while a later item is.
+func TestJudgedBytesAreWritten(t *testing.T) {
+	data, first := []byte("judged"), []byte("first")
+	change := func(Event) *gates.Denial { data[0], first[0] = 'X', 'X'; return nil }
+	s := openTest(t, t.TempDir(), &Options{
+		Gates:       gateSet(t, gates.Gate[struct{}]{Name: "early", Check: func(_ struct{}, e Event) *gates.Denial { return change(e) }}),
+		CommitGates: gateSet(t, gates.Gate[gates.Head]{Name: "late", Check: func(_ gates.Head, e Event) *gates.Denial { return change(e) }}),
+	})
+	_, err := s.Commit(Proposal{At: At("a", "s"), Kind: event.KindData, Data: first}, Proposal{At: At("a", "s"), Kind: event.KindData, Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq, want := range []string{"first", "judged"} {
+		if e, err := s.At(Seq(seq + 1)); err != nil || string(e.Payload) != want {
+			t.Errorf("%q, %v", e.Payload, err)
+		}
+	}
+}
+
+// TestHeadOutsideItsGate uses a head when its gate has answered, from a later gate in the same goroutine, and from another
+// goroutine.
+func TestHeadOutsideItsGate(t *testing.T) {
+	var kept *gates.Head
+	look := func(h *gates.Head) error {
+		for _, err := range h.Events(0) {
+			return err
+		}
+		return nil
+	}
+	s := openTest(t, t.TempDir(), &Options{CommitGates: gateSet(t, gates.Gate[gates.Head]{Name: "keeps", Check: func(h gates.Head, _ Event) *gates.Denial {
+		if kept != nil {
+			if err := look(kept); !errors.Is(err, ErrInvalid) {
+				t.Errorf("from a later gate: %v", err)
+			}
+		}
+		if err := look(&h); err != nil {
+			t.Error(err)
+		}
+		other := make(chan error)
+		go func() { other <- look(&h) }()
+		if err := <-other; !errors.Is(err, ErrInvalid) {
+			t.Errorf("from another goroutine: %v", err)
+		}
+		kept = &h
+		return nil
+	}})})
+	for range 3 {
+		if _, err := s.Append(At("a", "s"), withdrawal{1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := look(kept); !errors.Is(err, ErrInvalid) {
+			t.Errorf("after the gate: %v", err)
+		}
+	}
+}
+
+// TestCursorInGate asks a cursor that is being saved for its position, from a gate that the saving waits for.
+func TestCursorInGate(t *testing.T) {
+	var c *Cursor
+	asked, saving := make(chan bool), make(chan error, 1)
+	gate := gates.Gate[gates.Head]{Name: "asks", Check: func(_ gates.Head, e Event) *gates.Denial {
+		if e.Clock < 2 {
+			return nil
+		}
+		go func() { close(asked); saving <- c.Save(1) }()
+		<-asked
+		for range 1000 { // while Save gets to where it waits
+			_ = c.Position()
+			runtime.Gosched()
+		}
+		if err := errors.Join(c.Save(1)); !errors.Is(err, ErrInGate) {
+			t.Error(err)
+		}
+		if err := c.Close(); !errors.Is(err, ErrInGate) {
+			t.Error(err)
+		}
+		return nil
+	}}
+	s := openTest(t, t.TempDir(), &Options{CommitGates: gateSet(t, gate)})
+	for i := range 2 {
+		if _, err := s.Append(At("a", "s"), withdrawal{1}); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			c = mustCursor(t, s, "c", Query{})
+		}
+	}
+	if err := <-saving; err != nil {
+		t.Error(err)
+	}
 }

@@ -56,7 +56,8 @@ func (p system) EventType() Type { return Type{Kind: p.kind, Name: "batpak", Ver
 // A draft is a proposal checked, encoded and hashed: all that needs no lock.
 type draft struct {
 	header     event.Header // but for what is decided at the commit
-	data       []byte
+	data       []byte       // nobody else's
+	own        []byte       // what data lies in if the caller gave bytes; reused
 	expect     Expect
 	ifNone     *IfNone
 	cause      Cause
@@ -66,16 +67,30 @@ type draft struct {
 // draftPool keeps the drafts of commits for others, unless there are more than pooledDrafts.
 var draftPool = sync.Pool{New: func() any { return new([]draft) }}
 
-const pooledDrafts = 256
+const (
+	pooledDrafts = 256
+	pooledBytes  = 4 << 10 // of the buffer that a pooled draft keeps
+)
+
+// clearDrafts makes drafts ready for another commit.
+func clearDrafts(drafts []draft) {
+	for i := range drafts {
+		own := drafts[i].own
+		if cap(own) > pooledBytes {
+			own = nil
+		}
+		drafts[i] = draft{own: own}
+	}
+}
 
 const reservedNamespace = "batpak."
 
 // prepare checks the proposals, encodes their payloads, and fills in drafts, which are as many.
-func (s *Store) prepare(drafts []draft, ps []Proposal) error {
+func (s *Store) prepare(drafts []draft, ps []Proposal, trusted bool) error {
 	keyed, total := 0, 0
 	for i := range ps {
 		d := &drafts[i]
-		if err := d.prepare(&ps[i], i, &s.opts); err != nil {
+		if err := d.prepare(&ps[i], i, &s.opts, trusted); err != nil {
 			return &ItemError{i, err}
 		}
 		if d.header.Key != "" {
@@ -107,10 +122,10 @@ func uniqueKeys(drafts []draft, keyed int) error {
 	return nil
 }
 
-var errCause = fmt.Errorf("cause is not an earlier proposal of the commit: %w", event.ErrInvalid)
+var errCause = fmt.Errorf("cause is not one event, or not an earlier proposal of the commit: %w", event.ErrInvalid)
 
-// prepare fills in the draft of p, which is proposal i.
-func (d *draft) prepare(p *Proposal, i int, o *Options) error {
+// prepare fills in the draft of p, which is proposal i. That of a reaction is trusted to have a key of batpak's own.
+func (d *draft) prepare(p *Proposal, i int, o *Options, trusted bool) error {
 	if err := p.At.Validate(); err != nil {
 		return err
 	}
@@ -132,7 +147,7 @@ func (d *draft) prepare(p *Proposal, i int, o *Options) error {
 			h.Extensions[name] = bytes.Clone(v)
 		}
 	}
-	return d.check(i)
+	return d.check(i, trusted)
 }
 
 // encode sets the kind, the version and the bytes of the payload, whose type must be among the types if there are any.
@@ -142,6 +157,10 @@ func (d *draft) encode(p *Proposal, types *Registry) error {
 		return nil
 	}
 	t, data, err := p.Encode()
+	if p.Payload == nil { // the caller may change them before they are written
+		d.own = append(d.own[:0], data...)
+		data = d.own
+	}
 	d.header.Kind, d.header.PayloadVersion, d.data = t.Kind, t.Version, data
 	if err == nil && types != nil {
 		err = types.Check(t)
@@ -150,7 +169,7 @@ func (d *draft) encode(p *Proposal, types *Registry) error {
 }
 
 // check refuses what the format or the rules of proposals do not allow.
-func (d *draft) check(i int) error {
+func (d *draft) check(i int, trusted bool) error {
 	if err := checkExtensions(d.header.Extensions); err != nil {
 		return err
 	}
@@ -158,8 +177,10 @@ func (d *draft) check(i int) error {
 	switch {
 	case len(d.header.Key) > event.MaxKeyBytes:
 		return fmt.Errorf("idempotency key of %d bytes, at most %d: %w", len(d.header.Key), event.MaxKeyBytes, ErrTooLarge)
-	case caused && (item >= i || item < 0):
+	case caused && (item >= i || item < 0 || !d.cause.ID.IsZero()):
 		return errCause
+	case strings.HasPrefix(d.header.Key, reservedNamespace) && !trusted && !d.ours():
+		return fmt.Errorf("idempotency key %q is in the reserved namespace %q: %w", d.header.Key, reservedNamespace, ErrInvalid)
 	case d.durability > Written:
 		return fmt.Errorf("durability %d: %w", d.durability, ErrInvalid)
 	case headerBound(&d.header) > event.MaxHeaderBytes:

@@ -17,8 +17,10 @@ const (
 	DefaultRestarts      = 3
 	DefaultRestartWithin = time.Minute
 
-	reactionPage   = 64 // events between two savings of the position
+	reactionPage   = 64      // events between two savings of the position
+	reactionPassed = 100_000 // or so many that are not selected
 	reactionDomain = "batpak.reaction"
+	maxRestarts    = 1000
 )
 
 // A Reaction answers events with events: for each one that Query selects and a handler is for, in order, it appends what
@@ -35,7 +37,7 @@ type Reaction struct {
 
 	// Restarts is how many times in RestartWithin the reaction goes on, with the event that failed, after a handler returned
 	// an error or panicked, or its batch was refused: a condition did not hold, say. 0 means DefaultRestarts, a negative number none;
-	// RestartWithin 0 means DefaultRestartWithin.
+	// RestartWithin 0 means DefaultRestartWithin. At most 1000 restarts.
 	Restarts      int
 	RestartWithin time.Duration
 }
@@ -67,7 +69,7 @@ func (b *Batch) Propose(p Proposal) {
 
 // key is the idempotency key of a proposal of the batch.
 func (b *Batch) key(item int) string {
-	return event.IdempotencyKey(reactionDomain, b.reaction, b.trigger.ID.String(), strconv.Itoa(item))
+	return reactionDomain + "/" + event.IdempotencyKey(reactionDomain, b.reaction, b.trigger.ID.String(), strconv.Itoa(item))
 }
 
 // A ReactionError says that a reaction has stopped for good, and at which event: no position behind it is saved. Err is the
@@ -113,13 +115,24 @@ func (s *Store) React(ctx context.Context, r Reaction) error {
 	defer w.cursor.Close()
 	for {
 		err := w.run(ctx)
-		if errors.Is(err, ErrClosed) && s.closed.Load() {
+		switch {
+		case errors.Is(err, ErrClosed) && s.closed.Load():
 			return ErrClosed
-		}
-		if !w.restart(err) {
+		case ctx.Err() != nil && cancelled(ctx, err):
+			if err := w.savePassed(1); err != nil {
+				return err
+			}
+			return context.Cause(ctx)
+		case !w.restart(err):
 			return err
 		}
 	}
+}
+
+// cancelled reports whether err is what comes of ctx being done: its cause, or that of a handler which noticed.
+func cancelled(ctx context.Context, err error) bool {
+	_, handler := err.(*ReactionError)
+	return handler || err == context.Cause(ctx)
 }
 
 // A worker runs a reaction.
@@ -141,6 +154,9 @@ func (s *Store) newWorker(r Reaction) (*worker, error) {
 	if len(r.Handlers) == 0 {
 		return nil, fmt.Errorf("reaction %q has no handlers: %w", r.Name, ErrInvalid)
 	}
+	if r.RestartWithin < 0 || r.Restarts > maxRestarts {
+		return nil, fmt.Errorf("reaction %q: RestartWithin %v or Restarts %d out of bounds: %w", r.Name, r.RestartWithin, r.Restarts, ErrInvalid)
+	}
 	setDefault(&r.Restarts, DefaultRestarts)
 	setDefault(&r.RestartWithin, DefaultRestartWithin)
 	c, err := s.Cursor(r.Name, r.Query)
@@ -153,45 +169,63 @@ func (s *Store) newWorker(r Reaction) (*worker, error) {
 // run handles events until something stops it. What was handled before is saved also if something fails.
 func (w *worker) run(ctx context.Context) error {
 	for {
-		page, err := w.cursor.Page(reactionPage)
+		next, more, err := w.page(ctx)
 		if err != nil {
 			return err
 		}
-		if err := w.handle(ctx, page.Events); err != nil {
+		w.cursor.pass(next)
+		if end := w.r.Query.Through; end > 0 && next >= end {
+			return w.savePassed(1)
+		}
+		if err := w.savePassed(reactionPassed); err != nil {
 			return err
 		}
-		w.cursor.pass(page.Next)
-		if end := w.r.Query.Through; end > 0 && page.Next >= end {
-			return nil
-		}
-		if page.More {
+		if more {
 			continue
 		}
-		if err := w.s.Wait(ctx, WatermarkVisible, page.Next+1); err != nil {
+		if err := w.s.Wait(ctx, WatermarkVisible, next+1); err != nil {
 			return err
 		}
 	}
 }
 
-// handle handles the events of a page and saves how far it came.
-func (w *worker) handle(ctx context.Context, events []Event) error {
+// page handles some events, one after the other as they are read, and saves how far it came. It returns where to go on, and
+// whether there was more.
+func (w *worker) page(ctx context.Context) (next Seq, more bool, err error) {
+	q := w.cursor.rest()
+	q.Limit = reactionPage
+	scan, err := w.s.scan(q)
+	if err != nil {
+		return 0, false, err
+	}
 	done := Seq(0)
-	for i := range events {
-		if ctx.Err() != nil {
-			break
-		}
-		if err := w.react(&events[i]); err != nil {
-			if failed := w.save(done); failed != nil {
-				return errors.Join(err, failed)
+	for more = true; more && err == nil; {
+		var failed error
+		more, failed = scan.next(func(e Event, _ error) bool {
+			if err = context.Cause(ctx); err == nil {
+				err = w.react(&e)
 			}
-			return err
+			if err == nil {
+				done = e.Seq
+			}
+			return err == nil
+		})
+		if err == nil {
+			err = w.s.unlessClosed(failed)
 		}
-		done = events[i].Seq
 	}
-	if err := w.save(done); err != nil {
-		return err
+	if saved := w.save(done); saved != nil {
+		err = errors.Join(err, saved)
 	}
-	return context.Cause(ctx)
+	return scan.position(), !scan.exhausted, err
+}
+
+// savePassed saves the position if it is at least so far ahead of what was saved, with nothing between to be handled.
+func (w *worker) savePassed(most Seq) error {
+	if w.cursor.unsaved() < most {
+		return nil
+	}
+	return w.cursor.Save(w.cursor.Position())
 }
 
 func (w *worker) save(seq Seq) error {
@@ -214,7 +248,7 @@ func (w *worker) react(e *Event) error {
 	if len(b.proposals) == 0 {
 		return nil
 	}
-	_, err = w.s.Commit(b.proposals...)
+	_, err = w.s.propose(b.proposals, true)
 	if refusedBatch(err) {
 		return &ReactionError{w.r.Name, e.Seq, w.total, err}
 	}
@@ -242,20 +276,15 @@ func (w *worker) route(b *Batch) (err error) {
 func (w *worker) restart(err error) bool {
 	failed, ok := err.(*ReactionError)
 	var undecoded *event.DecodeError
-	if !ok || errors.As(err, &undecoded) || w.s.log.Err() != nil {
+	if !ok || errors.As(err, &undecoded) && undecoded.Seq == failed.Seq || w.s.log.Err() != nil {
 		return false
 	}
 	now := w.s.Now()
-	var recent []time.Time
-	for _, t := range w.restarts {
-		if now.Sub(t) < w.r.RestartWithin {
-			recent = append(recent, t)
-		}
-	}
-	if len(recent) >= w.r.Restarts {
+	w.restarts = slices.DeleteFunc(w.restarts, func(t time.Time) bool { return now.Sub(t) >= w.r.RestartWithin })
+	if len(w.restarts) >= w.r.Restarts {
 		return false
 	}
-	w.restarts = append(recent, now)
+	w.restarts = append(w.restarts, now)
 	w.total++
 	w.s.opts.Logger.Warn("reaction restarted", "reaction", w.r.Name, "event", failed.Seq, "cause", failed.Err)
 	return true

@@ -141,7 +141,7 @@ func checkAnswer(e, order *Event, part int, cause ID) error {
 	if p.Number != o.Number || p.Part != part || e.Entity != "parcel:"+order.Entity {
 		return violated("event %d of %s is %+v, where part %d of the answer to order %d of %s is due", e.Seq, e.Entity, p, part, o.Number, order.Entity)
 	}
-	key := IdempotencyKey("batpak.reaction", "shipping", order.ID.String(), strconv.Itoa(part-1))
+	key := "batpak.reaction/" + IdempotencyKey("batpak.reaction", "shipping", order.ID.String(), strconv.Itoa(part-1))
 	if e.Causation != cause || e.Correlation != order.Correlation || e.Key != key {
 		return violated("event %d has cause %v, correlation %v and key %q; due are %v, %v, %q", e.Seq, e.Causation, e.Correlation, e.Key, cause, order.Correlation, key)
 	}

@@ -452,7 +452,7 @@ func TestReactionCloseBetween(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeTest(t, s)
-	if err := w.handle(t.Context(), []Event{e}); !errors.Is(err, ErrClosed) {
+	if err := w.react(&e); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 }
@@ -652,5 +652,62 @@ func TestReactionStoreFails(t *testing.T) {
 			}
 			l.setFault(nil)
 		})
+	}
+}
+
+// TestReactionFromNow begins a reaction behind what is there, stops it before anything was selected, and checks that it goes on
+// from there and not from where the events then end; and that what lies before stays unanswered.
+func TestReactionFromNow(t *testing.T) {
+	s := openTest(t, memoryDir(t), nil)
+	order(t, s, 0, 1)
+	r := shipping(nil)
+	r.Query = Query{Prefix: "order", After: s.Visible()}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.React(ctx, r); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	order(t, s, 2)
+	r.Query.After = s.Visible() // which is where a new one would begin
+	r.Query.Through = 0
+	ctx, cancel = context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.React(ctx, r) }()
+	if err := s.Wait(t.Context(), WatermarkVisible, 5); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for p, err := range event.Each[shipped](s.Query(Query{Prefix: "parcel"})) {
+		if err != nil || p.Value.Number != 2 {
+			t.Errorf("order %d is answered, %v", p.Value.Number, err)
+		}
+	}
+	for name, bad := range map[string]Reaction{
+		"behind the end":    {Name: "x", Handlers: r.Handlers, Query: Query{After: s.Visible() + 1}},
+		"at the very end":   {Name: "x", Handlers: r.Handlers, Query: Query{After: 1<<64 - 1}},
+		"a negative window": {Name: "x", Handlers: r.Handlers, RestartWithin: -1},
+		"many restarts":     {Name: "x", Handlers: r.Handlers, Restarts: 1001},
+	} {
+		if err := s.React(t.Context(), bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestReservedKeys checks that nobody can take the key under which a reaction will answer.
+func TestReservedKeys(t *testing.T) {
+	s := openTest(t, memoryDir(t), nil)
+	rs := order(t, s, 0)
+	b := Batch{trigger: &Event{Header: Header{ID: rs[0].ID}}, reaction: "shipping"}
+	for _, key := range []string{b.key(0), "batpak.", "batpak.repair/x"} {
+		if _, err := s.Commit(Proposal{At: At("a", "b"), Payload: ordered{1}, Key: key}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if err := answerAll(s, nil); err != nil {
+		t.Error(err)
 	}
 }

@@ -20,7 +20,7 @@ import (
 //	cursors    name  → a cursorState: it cannot be derived, so that a damaged one is an error
 //	snapshots  id    → what a projection keeps: a damaged one is none
 //	identity   store → the store id: the file of another store is refused
-//	           cursors → the names of the cursors: none of them is new, even if a changed byte hides it
+//	           cursor <name> → that there is this cursor: it is not new, even if a changed byte hides its position
 //
 // It is made when something is first kept, and every change is durable when the call returns.
 const (
@@ -29,7 +29,7 @@ const (
 	snapshotsBucket = "snapshots"
 	identityBucket  = "identity"
 	identityKey     = "store"
-	cursorsKey      = "cursors"
+	listedPrefix    = "cursor "
 	checksumBytes   = 4
 )
 

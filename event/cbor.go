@@ -18,11 +18,12 @@ import (
 var (
 	cborEncoder = must(cborEncOptions().EncMode())
 	cborDecoder = must(cbor.DecOptions{
-		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-		IndefLength:      cbor.IndefLengthForbidden,
-		UTF8:             cbor.UTF8DecodeInvalid, // CheckCanonical has refused what is not UTF-8
-		MaxArrayElements: math.MaxInt32,          // what could be encoded can be decoded; the bytes bound both
-		MaxMapPairs:      math.MaxInt32,
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		IndefLength:       cbor.IndefLengthForbidden,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+		UTF8:              cbor.UTF8DecodeInvalid, // CheckCanonical has refused what is not UTF-8
+		MaxArrayElements:  math.MaxInt32,          // what could be encoded can be decoded; the bytes bound both
+		MaxMapPairs:       math.MaxInt32,
 	}.DecMode())
 )
 

@@ -13,7 +13,7 @@ type Type struct {
 	Version uint16
 }
 
-// A Payload is a Go type whose values are stored as events. EventType must return the same Type for every value,
+// A Payload is a Go type, not a pointer, whose values are stored as events. EventType must return the same Type for every value,
 // including the zero value; it is called on append and on [Decode], from any goroutine. A type with a version above 1
 // is an [Upcaster] too.
 type Payload interface {
@@ -27,6 +27,9 @@ func (t Type) Validate() error {
 	}
 	return t.Kind.Validate()
 }
+
+// cborNull is null as CBOR; undefined follows it.
+const cborNull = 0xF6
 
 // A DecodeError says why the payload of an event could not be read as a type. It matches the class of the reason:
 // [ErrKindMismatch], [ErrFutureVersion], [ErrPastVersion] or [ErrInvalid].
@@ -62,6 +65,9 @@ func Decode[P Payload](e Event) (P, error) {
 		err = ErrFutureVersion
 	case e.PayloadVersion > 0 && e.PayloadVersion < t.Version:
 		payload, err = lift(p, t, e.PayloadVersion, payload)
+	}
+	if err == nil && len(payload) == 1 && payload[0] >= cborNull {
+		err = fmt.Errorf("payload is null or undefined: %w", ErrInvalid)
 	}
 	if err == nil {
 		err = Unmarshal(payload, &p)

@@ -1,6 +1,9 @@
 package event
 
-import "fmt"
+import (
+	"fmt"
+	"reflect"
+)
 
 // A Proposal is one request to append an event: what an append takes and what gates judge. Either Payload is set, or Kind
 // and Data.
@@ -13,7 +16,7 @@ type Proposal struct {
 	Lane        Lane
 	Expect      Expect  // what the stream must look like
 	IfNone      *IfNone // what must not have happened
-	Key         string  // idempotency key, at most 256 bytes; "" for none
+	Key         string  // idempotency key, at most 256 bytes; "" for none; "batpak." is reserved
 	Correlation ID      // zero: the event begins a correlation of its own
 	Cause       Cause
 	Extensions  map[string][]byte // names as ValidateExtension says; "batpak." is reserved
@@ -35,6 +38,9 @@ func (p *Proposal) Encode() (Type, []byte, error) {
 		return Type{Kind: p.Kind}, p.Data, p.Kind.Validate()
 	case p.Kind != 0 || p.Data != nil:
 		return Type{}, nil, errBothPayload
+	}
+	if v := reflect.ValueOf(p.Payload); v.Kind() == reflect.Pointer && v.IsNil() {
+		return Type{}, nil, fmt.Errorf("payload is a nil %T: %w", p.Payload, ErrInvalid)
 	}
 	t := p.Payload.EventType()
 	if err := t.Validate(); err != nil {

@@ -65,6 +65,9 @@ func (r *Registry) add(t Registered) error {
 	if other, ok := r.types[t.typ.Kind]; ok && t.bad == "" {
 		t.bad = fmt.Sprintf("kind is that of %s (%q) too", other.goType, other.typ.Name)
 	}
+	if t.decode == nil {
+		t.bad = "it was not made by Register or On"
+	}
 	if t.bad != "" {
 		return &TypeError{t.goType, t.typ, t.bad}
 	}

@@ -9,6 +9,9 @@ type Handler[T any] struct {
 
 // On returns the handler that calls f with the payload of each event of P's kind, lifted to the current version.
 func On[T any, P Payload](f func(t T, e Event, p P) error) Handler[T] {
+	if f == nil {
+		return Handler[T]{} // which NewRouter refuses
+	}
 	return Handler[T]{Register[P](), func(t T, e Event) error {
 		p, err := Decode[P](e)
 		if err != nil {

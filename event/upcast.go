@@ -17,18 +17,26 @@ type Step struct {
 
 // Upcast returns the step from version from to the one after it. Old is anything that decodes a payload of that version:
 // the struct of then, or map[string]any. New is what encodes as one of the next. f is called on a decoded copy, from any
-// goroutine, and must return equal values for equal ones.
+// goroutine, and must return equal values for equal ones. That it fails or panics is an error of [Decode].
 func Upcast[Old, New any](from uint16, f func(Old) (New, error)) Step {
-	return Step{from, func(payload []byte) ([]byte, error) {
+	if f == nil {
+		return Step{from: from} // which NewRegistry refuses
+	}
+	return Step{from, func(payload []byte) (lifted []byte, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
 		var old Old
 		if err := Unmarshal(payload, &old); err != nil {
 			return nil, err
 		}
-		lifted, err := f(old)
+		next, err := f(old)
 		if err != nil {
 			return nil, err
 		}
-		return Marshal(lifted)
+		return Marshal(next)
 	}}
 }
 
@@ -41,7 +49,7 @@ func lift(p Payload, t Type, version uint16, payload []byte) ([]byte, error) {
 	steps := u.Upcasts()
 	for ; version < t.Version; version++ {
 		step := stepFrom(steps, version)
-		if step == nil {
+		if step == nil || step.lift == nil {
 			return nil, fmt.Errorf("no upcast from version %d: %w", version, ErrPastVersion)
 		}
 		var err error
@@ -72,6 +80,8 @@ func checkSteps(p Payload, t Type) string {
 		switch {
 		case s.from == 0 || s.from >= t.Version:
 			return fmt.Sprintf("has an upcast from version %d and is version %d", s.from, t.Version)
+		case s.lift == nil:
+			return fmt.Sprintf("has an upcast from version %d without a function", s.from)
 		case seen[s.from]:
 			return fmt.Sprintf("has two upcasts from version %d", s.from)
 		}

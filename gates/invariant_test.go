@@ -23,6 +23,7 @@ type tally struct {
 // A river is a stream, its events with hashes that link them, and how many were read.
 type river struct {
 	events []event.Event
+	stored event.Clock
 	read   int
 	fail   error
 }
@@ -40,10 +41,11 @@ func (r *river) store(values ...byte) {
 	for _, b := range values {
 		r.append(b)
 	}
+	r.stored = event.Clock(len(r.events))
 }
 
 func (r *river) head() gates.Head {
-	h := gates.Head{Stream: event.Stream{Entity: "a"}, Clock: event.Clock(len(r.events))}
+	h := gates.Head{Stream: event.Stream{Entity: "a"}, Clock: event.Clock(len(r.events)), Stored: min(r.stored, event.Clock(len(r.events)))}
 	if n := len(r.events); n > 0 {
 		h.Hash = r.events[n-1].Hash
 	}
@@ -160,6 +162,34 @@ func TestInvariantPending(t *testing.T) {
 		r.append(0)
 		if code, sum := ask(set, r.head(), 3); code != "FULL" || sum != "8" || r.read != i+1 {
 			t.Error(code, sum, r.read)
+		}
+	}
+}
+
+// A flat state is there still when events of a commit came to nothing: what is judged next is not folded from the beginning.
+func TestInvariantFlat(t *testing.T) {
+	set := setOf(t, gates.Invariant("sum", func(sum *int, e event.Event) error { *sum += int(e.Payload[0]); return nil }, func(sum int, e event.Event) *gates.Denial {
+		if sum+int(e.Payload[0]) > 100 {
+			return gates.Deny("FULL", "%d", sum)
+		}
+		return nil
+	}))
+	var r river
+	r.store(1, 2, 3, 4)
+	ask(set, r.head(), 0)
+	for range 3 {
+		r.append(50) // not stored
+		r.append(20)
+		if code, _ := ask(set, r.head(), 21); code != "FULL" {
+			t.Error(code)
+		}
+		r.events = r.events[:4] // and given up
+		r.read = 0
+		if code, _ := ask(set, r.head(), 90); code != "" || r.read > 0 {
+			t.Errorf("%q after %d events were read", code, r.read)
+		}
+		if code, _ := ask(set, r.head(), 91); code != "FULL" {
+			t.Error(code)
 		}
 	}
 }
