@@ -31,6 +31,7 @@ type State[S any] struct {
 	Seq    event.Seq  `json:"seq"`    // of the newest event that the query selected, handled or not; 0: there is none
 	Hash   event.Hash `json:"hash"`   // of that event
 	Events uint64     `json:"events"` // how many the query selected
+	Of     string     `json:"of"`     // which projection and key it is of, and what they are made of; set by Fold
 }
 
 // A TooLargeError says that a state has outgrown its bound. It matches [event.ErrTooLarge].
@@ -57,8 +58,8 @@ type Target interface {
 	finish(src Source) error
 }
 
-// Into returns the target of a [Fold] that brings dst, the state of a key, up to date. It goes on from dst if that is of
-// this source, else from a snapshot, else from the first event. dst is as it was, or half done, after an error: do not use it
+// Into returns the target of a [Fold] that brings dst, the state of a key, up to date. It goes on from dst if an earlier fold of
+// the same projection, key and source left that, else from a snapshot, else from the first event. dst is as it was, or half done, after an error: do not use it
 // then.
 func Into[S any](dst *State[S], p *Projection[S], key string) Target {
 	return &target[S]{p: p, key: key, dst: dst}
@@ -117,6 +118,8 @@ type target[S any] struct {
 	began time.Time // when the source was looked at, if it keeps snapshots
 	fresh int       // events folded since the snapshot
 	since int       // events folded since the size was looked at
+
+	initial bool // it began with the initial state, whose size is looked at too
 }
 
 func (t *target[S]) selects() event.Query { return t.query }
@@ -126,7 +129,11 @@ func (t *target[S]) prepare(src Source) error {
 	if t.query, err = t.p.query(t.key); err != nil {
 		return err
 	}
-	ok, err := anchored(src, t.dst.Seq, t.dst.Hash)
+	of := t.whole()
+	ok, err := false, error(nil)
+	if t.dst.Of == of {
+		ok, err = anchored(src, t.dst.Seq, t.dst.Hash)
+	}
 	if err != nil {
 		return err
 	}
@@ -135,6 +142,7 @@ func (t *target[S]) prepare(src Source) error {
 			return err
 		}
 	}
+	t.dst.Of = of
 	if snaps, ok := src.(Snapshots); ok {
 		t.began = snaps.Now()
 	}
@@ -153,6 +161,7 @@ func (t *target[S]) begin(src Source) error {
 		}
 	}
 	*t.dst = State[S]{Value: t.p.Init()}
+	t.initial = true
 	return nil
 }
 
@@ -169,7 +178,7 @@ func anchored(src Source, seq event.Seq, hash event.Hash) (bool, error) {
 }
 
 func (t *target[S]) take(e event.Event) error {
-	if !t.query.Match(&e.Header) {
+	if e.Seq <= t.dst.Seq || !t.query.Match(&e.Header) { // another target may have the same dst
 		return nil
 	}
 	if err := t.p.Apply(&t.dst.Value, e); err != nil {
@@ -202,11 +211,12 @@ func (t *target[S]) encode() ([]byte, error) {
 func (t *target[S]) finish(src Source) error {
 	snaps, ok := src.(Snapshots)
 	worth := ok && (t.fresh >= t.p.spec.SnapshotEvery || t.maxAge > 0 || t.anew)
-	if t.since == 0 && !worth {
+	if t.since == 0 && !worth && !t.initial {
 		return nil
 	}
 	b, err := t.encode()
 	if err == nil && worth {
+		t.fresh = 0
 		err = t.save(snaps, b)
 	}
 	return err

@@ -31,7 +31,7 @@ func TestGet(t *testing.T) {
 	for name, from := range map[string]Source{"with snapshots": src, "without": src.only()} {
 		for range 2 {
 			got, err := Get(from, p, key, Consistent)
-			if diff := cmp.Diff(account7(src), got); diff != "" || err != nil {
+			if diff := cmp.Diff(account7(src), got, butOf); diff != "" || err != nil {
 				t.Errorf("%s: %v %s", name, err, diff)
 			}
 		}
@@ -46,7 +46,7 @@ func TestNoEvents(t *testing.T) {
 	src, p := some(), MustNew(balance())
 	for _, f := range []Freshness{Consistent, AtMost(1), AtMost(1), AtMost(-1)} {
 		got, err := Get(src, p, "account:9", f)
-		if diff := cmp.Diff(State[account]{Value: p.Init()}, got); diff != "" || err != nil {
+		if diff := cmp.Diff(State[account]{Value: p.Init()}, got, butOf); diff != "" || err != nil {
 			t.Errorf("%+v: %v %s", f, err, diff)
 		}
 		got.Value.Moves["in"]++ // there is a map, and it is the caller's
@@ -236,7 +236,7 @@ func TestFold(t *testing.T) {
 	if n := src.counted(func() { must[int](t)(0, fold()) }); n != 5 || src.queries != 1 {
 		t.Errorf("%d events read in %d queries", n, src.queries)
 	}
-	if diff := cmp.Diff(account7(src), seven); diff != "" {
+	if diff := cmp.Diff(account7(src), seven, butOf); diff != "" {
 		t.Error(diff)
 	}
 	if eight.Value.Cents != 1000 || eight.Seq != 3 || eight.Events != 1 || all.Value.Cents != 1075 || all.Events != 5 || text.Value != "hello" || text.Events != 4 {
@@ -270,8 +270,33 @@ func TestFoldOfAnother(t *testing.T) {
 		if err := Fold(src, Into(&s, p, key)); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(account7(src), s); diff != "" {
+		if diff := cmp.Diff(account7(src), s, butOf); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+	}
+}
+
+// TestFoldOfAnotherKey brings a state up to date for one key and then for another, for another version, and twice in one fold.
+func TestFoldOfAnotherKey(t *testing.T) {
+	src := some()
+	p := MustNew(balance())
+	var s State[account]
+	if err := Fold(src, Into(&s, p, key)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Fold(src, Into(&s, p, "account:8")); err != nil || s.Value.Cents != 1000 || s.Events != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := Fold(src, Into(&s, p, key), Into(&s, p, key)); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(account7(src), s, butOf); diff != "" {
+		t.Error(diff)
+	}
+	next := balance()
+	next.Version++
+	src.read = 0
+	if err := Fold(src.only(), Into(&s, MustNew(next), key)); err != nil || src.read == 0 {
+		t.Errorf("%d events were read, %v", src.read, err)
 	}
 }

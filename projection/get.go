@@ -17,7 +17,8 @@ type Freshness struct {
 // Consistent asks for a state that holds every event that could be read when the call began.
 var Consistent = Freshness{}
 
-// AtMost allows a state that held every event that could be read at some moment at most age ago. It is answered from a
+// AtMost allows a state that held every event that could be read at some moment at most age ago, by the clock of the source: should
+// that be set back, a state may be as much older. It is answered from a
 // snapshot as long as there is one of that age, without reading the events since.
 func AtMost(age time.Duration) Freshness { return Freshness{age} }
 
@@ -88,14 +89,14 @@ type Follower interface {
 	Follow(ctx context.Context, q event.Query) iter.Seq2[event.Event, error]
 }
 
-// Watch yields the state of a key as it is, and again whenever events have changed it. A slow loop body misses no event:
+// Watch yields the state of a key as it is, and again whenever there are events that its query selects. A slow loop body misses no event:
 // it sees fewer states, each newer. A state belongs to the loop body, which may keep it. The last pair is the error,
 // [context.Cause] of ctx or that of a [Get].
 func Watch[S any](ctx context.Context, src Follower, p *Projection[S], key string) iter.Seq2[State[S], error] {
 	return func(yield func(State[S], error) bool) {
 		var s State[S]
+		t := &target[S]{p: p, key: key, dst: &s}
 		for {
-			t := &target[S]{p: p, key: key, dst: &s}
 			err := Fold(src, t)
 			var own State[S]
 			if err == nil {

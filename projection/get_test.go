@@ -69,7 +69,7 @@ func TestAtMostAges(t *testing.T) {
 		t.Errorf("%d reads in 100 s", reads)
 	}
 	got := must[State[account]](t)(Get(src.only(), p, key, AtMost(time.Hour))) // no snapshots: always consistent
-	if diff := cmp.Diff(account7(src), got); diff != "" {
+	if diff := cmp.Diff(account7(src), got, butOf); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -77,7 +77,7 @@ func TestAtMostAges(t *testing.T) {
 func TestGetIfChanged(t *testing.T) {
 	src, p := some(), MustNew(balance())
 	got, changed, err := GetIfChanged(src, p, key, 0)
-	if diff := cmp.Diff(account7(src), got); diff != "" || !changed || err != nil {
+	if diff := cmp.Diff(account7(src), got, butOf); diff != "" || !changed || err != nil {
 		t.Errorf("at first: %t, %v %s", changed, err, diff)
 	}
 	expect := func(name string, since event.Seq, want bool, cents int64, seq event.Seq) {
@@ -148,7 +148,7 @@ func TestWatch(t *testing.T) {
 				}
 			}
 			want := []string{"5 4 75 map[in:2 out:1]", "9 7 74 map[in:4 out:2]", "11 8 74 map[in:4 out:2]", "12 9 94 map[in:5 out:2]", "the end"}
-			if diff := cmp.Diff(want, saw); diff != "" || end != errEnough {
+			if diff := cmp.Diff(want, saw, butOf); diff != "" || end != errEnough {
 				t.Errorf("%v %s", end, diff)
 			}
 			if kept[0].Value.Moves["in"] != 1002 || kept[3].Value.Moves["in"] != 1005 {
@@ -183,7 +183,7 @@ func TestWatchWaits(t *testing.T) {
 		expect := func(what string, want ...event.Seq) {
 			t.Helper()
 			synctest.Wait()
-			if diff := cmp.Diff(want, seen); diff != "" {
+			if diff := cmp.Diff(want, seen, butOf); diff != "" {
 				t.Errorf("%s: %s", what, diff)
 			}
 		}

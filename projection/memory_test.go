@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/batpak/batpak/event"
+	"github.com/google/go-cmp/cmp"
 )
 
 // A memory is events in a slice, that keeps snapshots in a map and counts what is read.
@@ -197,3 +198,6 @@ func must[T any](t *testing.T) func(v T, err error) T {
 		return v
 	}
 }
+
+// butOf leaves out of a comparison what a state says that it is of.
+var butOf = cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Of" }, cmp.Ignore())

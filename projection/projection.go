@@ -28,7 +28,7 @@ func On[S any, P event.Payload](f func(s *S, e event.Event, p P) error) Handler[
 }
 
 // A Spec is what a projection is made from. S must survive encoding as CBOR: its fields are exported, all the way down, or
-// of types that encode themselves.
+// of types that encode themselves, and no two of its pointers lead to one value, since they would not after decoding.
 type Spec[S any] struct {
 	// Name and Version, from 1, name what the handlers compute: change Version when that changes. Name is as an entity.
 	Name    string
@@ -217,7 +217,7 @@ func unencodedField(t reflect.Type, seen []reflect.Type, names map[any]bool) str
 			return t.String() + "." + f.Name
 		}
 		switch {
-		case !f.IsExported() && !flat, strings.Contains(options, "omit") && f.Type.Kind() == reflect.Map: // an empty map would come back nil
+		case !f.IsExported() && !flat, strings.Contains(options, "omit") && slices.Contains([]reflect.Kind{reflect.Map, reflect.Slice, reflect.Pointer}, f.Type.Kind()): // an empty one would come back nil
 			return t.String() + "." + f.Name
 		case flat:
 			if names[inner] {

@@ -66,6 +66,9 @@ func (t *target[S]) of() string {
 	return s
 }
 
+// whole says which projection and key a state is of, and what it is made of.
+func (t *target[S]) whole() string { return t.id() + ": " + t.of() }
+
 // load returns the state of the snapshot and when it was up to date, or nil if there is none that can be used.
 func (t *target[S]) load(snaps Snapshots) (*State[S], time.Time, error) {
 	var s snapshot
@@ -75,7 +78,10 @@ func (t *target[S]) load(snaps Snapshots) (*State[S], time.Time, error) {
 	if ok, err := anchored(snaps, s.Seq, s.Hash); err != nil || !ok && s.Seq > 0 {
 		return nil, time.Time{}, err
 	}
-	state := &State[S]{Seq: s.Seq, Hash: s.Hash, Events: s.Events}
+	if len(s.State) > t.p.spec.MaxStateBytes {
+		return nil, time.Time{}, &TooLargeError{t.p.spec.Name, t.key, s.Seq, len(s.State), t.p.spec.MaxStateBytes}
+	}
+	state := &State[S]{Of: t.whole(), Seq: s.Seq, Hash: s.Hash, Events: s.Events}
 	if event.Unmarshal(s.State, &state.Value) != nil {
 		return nil, time.Time{}, nil
 	}
