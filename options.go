@@ -51,7 +51,7 @@ type Options struct {
 
 	// CommitGates judge every proposal at the commit point, after its conditions, with the head of the stream that it is about
 	// to extend: nothing can come between. Every append waits for them, so they must be quick, and they must not call the
-	// store, which is [ErrInGate], nor wait for someone who does.
+	// store, which is [ErrInGate], nor have another goroutine do so and wait for it; what iter.Pull runs is one.
 	CommitGates *gates.Set[gates.Head]
 
 	// RecordDenials appends an event for each proposal that a gate of the store denies; see [DenialRecord].

@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"iter"
+	"reflect"
 )
 
 // A Type is what a payload type says of itself: the kind its events have, a name for people and tools, and the version of
@@ -56,6 +57,9 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 // version.
 func Decode[P Payload](e Event) (P, error) {
 	var p P
+	if isPointer[P]() {
+		return p, &DecodeError{Seq: e.Seq, Kind: e.Kind, Version: e.PayloadVersion, Err: fmt.Errorf("%T is a pointer: %w", p, ErrInvalid)}
+	}
 	t := p.EventType()
 	payload, err := e.Payload, error(nil)
 	switch {
@@ -78,6 +82,9 @@ func Decode[P Payload](e Event) (P, error) {
 	}
 	return p, nil
 }
+
+// isPointer reports whether P is a pointer, whose zero value could not say its type.
+func isPointer[P Payload]() bool { return reflect.TypeFor[P]().Kind() == reflect.Pointer }
 
 // A Typed is an event with its payload decoded.
 type Typed[P Payload] struct {

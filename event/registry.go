@@ -21,17 +21,26 @@ type Registered struct {
 	decode func(Event) (Payload, error)
 }
 
-// Register returns P for [NewRegistry].
+// Register returns P for [NewRegistry]. Of the reserved kinds those that batpak's own events have may be registered, to be read.
 func Register[P Payload]() Registered {
 	var p P
-	t := p.EventType()
-	r := Registered{typ: t, goType: fmt.Sprintf("%T", p), decode: func(e Event) (Payload, error) { return Decode[P](e) }}
-	if err := t.Validate(); err != nil {
+	r := Registered{goType: fmt.Sprintf("%T", p), decode: func(e Event) (Payload, error) { return Decode[P](e) }}
+	if isPointer[P]() {
+		r.bad = "it is a pointer"
+		return r
+	}
+	r.typ = p.EventType()
+	if err := r.typ.Validate(); err != nil && !r.typ.ours() {
 		r.bad = err.Error()
 	} else {
-		r.bad = checkSteps(p, t)
+		r.bad = checkSteps(p, r.typ)
 	}
 	return r
+}
+
+// ours reports whether the type is of a kind that batpak itself appends, which others may read.
+func (t Type) ours() bool {
+	return t.Version > 0 && (t.Kind == KindDenial || t.Kind == KindRepair)
 }
 
 // A TypeError says why payload types cannot be used, or not together. It matches [ErrInvalid].

@@ -43,6 +43,34 @@ func (price) Upcasts() []Step {
 
 var errNegative = errors.New("negative price")
 
+// TestDecodeRefuses has what is no encoding of the type, and types that cannot be.
+func TestDecodeRefuses(t *testing.T) {
+	for name, err := range map[string]error{
+		"null":             decodeErr[price](Event{Header: Header{Kind: 0x2001}, Payload: []byte{0xF6}}),
+		"undefined":        decodeErr[price](Event{Header: Header{Kind: 0x2001}, Payload: []byte{0xF7}}),
+		"a pointer":        decodeErr[*price](priced(t, 3, price{1, "EUR"})),
+		"a step's panic":   decodeErr[price](priced(t, 2, nil)),
+		"a nil's encoding": proposalErr((*price)(nil)),
+	} {
+		if err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	if p, err := Decode[price](priced(t, 3, map[string]any{"CENTS": 5})); err != nil || p.Cents != 0 {
+		t.Errorf("another name is taken for the field: %+v, %v", p, err)
+	}
+}
+
+func decodeErr[P Payload](e Event) error {
+	_, err := Decode[P](e)
+	return err
+}
+
+func proposalErr(p Payload) error {
+	_, _, err := (&Proposal{At: At("a", "b"), Payload: p}).Encode()
+	return err
+}
+
 func encoded(t interface{ Fatal(...any) }, v any) []byte {
 	b, err := Marshal(v)
 	if err != nil {
@@ -103,12 +131,17 @@ type (
 	beyond      struct{}
 	fromNothing struct{}
 	samePrice   struct{}
+	stepless    struct{}
+	denial      struct{}
 )
 
 func step(from uint16) Step { return Upcast(from, func(v any) (any, error) { return v, nil }) }
 
 func (noVersion) EventType() Type   { return Type{Kind: 0x2002, Name: "no version"} }
-func (system) EventType() Type      { return Type{Kind: KindDenial, Name: "system", Version: 1} }
+func (system) EventType() Type      { return Type{Kind: KindTombstone, Name: "system", Version: 1} }
+func (denial) EventType() Type      { return Type{Kind: KindDenial, Name: "denial", Version: 1} }
+func (stepless) EventType() Type    { return Type{Kind: 0x2008, Name: "stepless", Version: 2} }
+func (stepless) Upcasts() []Step    { return []Step{Upcast[any, any](1, nil)} }
 func (noSteps) EventType() Type     { return Type{Kind: 0x2003, Name: "no steps", Version: 2} }
 func (hole) EventType() Type        { return Type{Kind: 0x2004, Name: "hole", Version: 4} }
 func (hole) Upcasts() []Step        { return []Step{step(1), step(3)} }
@@ -127,6 +160,9 @@ func TestRegistry(t *testing.T) {
 	}{
 		"version 0":            {[]Registered{Register[noVersion]()}, "version 0"},
 		"a reserved kind":      {[]Registered{Register[system]()}, "reserved"},
+		"a pointer":            {[]Registered{Register[*price]()}, "pointer"},
+		"the zero Registered":  {[]Registered{{}}, "not made by"},
+		"a step of nothing":    {[]Registered{Register[stepless]()}, "without a function"},
 		"no steps":             {[]Registered{Register[noSteps]()}, "no upcast from version 1 to 2"},
 		"a hole":               {[]Registered{Register[hole]()}, "no upcast from version 2 to 3"},
 		"a step twice":         {[]Registered{Register[double]()}, "two upcasts from version 1"},
@@ -143,6 +179,12 @@ func TestRegistry(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+	if _, err := NewRegistry(Register[denial]()); err != nil {
+		t.Errorf("batpak's own events cannot be read: %v", err)
+	}
+	if _, err := NewRouter(On[int, price](nil)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a handler without a function: %v", err)
 	}
 	r, err := NewRegistry(Register[price](), Register[moved1]())
 	if err != nil {
