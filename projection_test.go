@@ -139,7 +139,6 @@ type folded struct {
 type folding struct {
 	t     *rapid.T
 	dir   string
-	opts  Options
 	s     *Store
 	model []Payload // by position, as it is read now; nil: no handler's
 	all   []*folded

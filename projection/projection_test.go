@@ -128,6 +128,8 @@ type (
 	}
 )
 
+var _ = embedding{hidden: hidden{n: 1}} // nothing else uses the fields
+
 // accounts are a sort of entities.
 type accounts struct{}
 
