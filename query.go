@@ -14,7 +14,7 @@ import (
 // Rows per look at the index: few at first, for those who want one event, then more.
 const (
 	firstRows = 32
-	mostRows  = 2048
+	mostRows  = 4096
 )
 
 // A Page is a part of the result of a query. Next continues it: set [Query.After] to it, or with Reverse

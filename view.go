@@ -190,8 +190,11 @@ const (
 	maxGapBytes  = 4 << 10   // between records, that are read although not wanted
 )
 
-// maxReaders is how many goroutines a page is opened in: reading and hashing is most of the work of a long scan.
-const maxReaders = 4
+// A long page is opened in up to maxReaders goroutines: reading and hashing is most of the work of a scan.
+const (
+	maxReaders = 4
+	manyRows   = 1024 // from which on it is worth another goroutine
+)
 
 // A pageReader opens the events of rows, page after page, in the same memory.
 type pageReader struct {
@@ -208,7 +211,7 @@ type pageReader struct {
 func (r *pageReader) events(rows []index.Row) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		readers := 1
-		if len(rows) >= mostRows/2 {
+		if len(rows) >= manyRows {
 			readers = min(runtime.GOMAXPROCS(0), maxReaders)
 		}
 		for len(rows) > 0 {
