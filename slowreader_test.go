@@ -269,6 +269,43 @@ func TestFollowBesideWriters(t *testing.T) {
 	}
 }
 
+// What is visible is in the index, and all of its commit is, though the log is flushed and asked for news at every moment
+// of a commit: commits are so large that many of these moments lie between the log's having one and the index's.
+func TestVisibleCommitsAreWhole(t *testing.T) {
+	s := openTest(t, memoryDir(t), &Options{Durability: Written})
+	const commits, size = 60, 2000
+	var over atomic.Bool
+	var looks int
+	var prodder sync.WaitGroup
+	prodder.Go(func() {
+		for last := Seq(0); !over.Load(); looks++ {
+			if err := s.log.Flush(); err != nil {
+				t.Error(err)
+				return
+			}
+			s.progress()
+			v := s.Visible()
+			if v == last {
+				continue
+			}
+			if last = v; v%size != 0 {
+				t.Errorf("event %d is visible without the rest of its commit of %d", v, size)
+				return
+			}
+			if _, err := s.At(v); err != nil {
+				t.Errorf("event %d is visible: %v", v, err)
+				return
+			}
+		}
+	})
+	fill(t, s, 0, commits*size, size)
+	over.Store(true)
+	prodder.Wait()
+	if looks < commits {
+		t.Logf("only %d looks at %d commits", looks, commits)
+	}
+}
+
 // A reader of a store that is written to sees every event once and in order, while segments are sealed under it.
 func TestReaderBesideRolls(t *testing.T) {
 	for _, class := range []Durability{Durable, Written} {
