@@ -29,8 +29,12 @@ func (t Type) Validate() error {
 	return t.Kind.Validate()
 }
 
-// cborNull is null as CBOR; undefined follows it.
-const cborNull = 0xF6
+// Simple values as CBOR.
+const (
+	cborFalse = 0xF4
+	cborTrue  = 0xF5
+	cborNull  = 0xF6 // undefined follows it
+)
 
 // A DecodeError says why the payload of an event could not be read as a type. It matches the class of the reason:
 // [ErrKindMismatch], [ErrFutureVersion], [ErrPastVersion] or [ErrInvalid].

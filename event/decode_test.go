@@ -1,0 +1,214 @@
+package event
+
+import (
+	"bytes"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// Types of which the planned decoder and the library must make the same.
+type (
+	word16 uint16
+	level  string // with methods that decoding does not care for
+	flat   struct {
+		Text   string  `cbor:"text"`
+		Level  level   `json:"level,omitempty"`
+		Int    int     `cbor:"int,omitzero"`
+		Small  int8    `cbor:"small"`
+		Uint   uint64  `cbor:"uint"`
+		Word   word16  `cbor:"word"`
+		Float  float64 `cbor:"float"`
+		Single float32
+		Bytes  []byte `cbor:"bytes"`
+		Yes    bool   `cbor:"yes"`
+		Left   string `cbor:"-"`
+		hidden int
+		Dash   string `cbor:"-,"`
+	}
+	deep struct {
+		Flat    flat            `cbor:"flat"`
+		Pointer *flat           `cbor:"pointer"`
+		Time    time.Time       `cbor:"time"`
+		Names   []string        `cbor:"names"`
+		Map     map[string]int8 `cbor:"map"`
+		Any     any             `cbor:"any"`
+		Own     shouted         `cbor:"own"`
+		Array   [3]byte         `cbor:"array"`
+		Words   []word16        `cbor:"words"`
+		Raw     cbor.RawMessage `cbor:"raw"`
+		Fn      func()          `cbor:"fn"`
+		Self    []deep          `cbor:"self"`
+	}
+	numbered struct {
+		A int `cbor:"1,keyasint"`
+	}
+	doubled struct {
+		A int    `cbor:"a"`
+		B string `cbor:"a"`
+	}
+	empty struct{}
+)
+
+func (level) String() string { return "a level" }
+
+// shouted is text that decodes itself.
+type shouted string
+
+func (s *shouted) UnmarshalCBOR(b []byte) error {
+	var text string
+	if err := Unmarshal(b, &text); err != nil {
+		return err
+	}
+	*s = shouted(text + "!")
+	return nil
+}
+
+func sampleFlat() flat {
+	return flat{Text: "né", Level: "high", Int: -70000, Small: -128, Uint: 1<<64 - 1, Word: 65535, Float: 0.1, Single: 1.5,
+		Bytes: []byte{1, 2}, Yes: true, Dash: "-"}
+}
+
+func sampleDeep() deep {
+	f := sampleFlat()
+	return deep{Flat: f, Pointer: &f, Time: time.Unix(1_700_000_000, 0), Names: []string{"a", ""}, Map: map[string]int8{"a": 1},
+		Any: []any{"x", uint64(1)}, Own: "own", Array: [3]byte{1, 2, 3}, Words: []word16{1}, Raw: cbor.RawMessage{0xF6}}
+}
+
+// A typical payload takes the short way: that it does is what makes it short.
+func TestPlanned(t *testing.T) {
+	for _, v := range []any{sampleFlat(), flat{}, moved{1, "s"}, empty{}, struct{ T time.Time }{time.Unix(1, 0)}} {
+		b, err := Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := reflect.New(reflect.TypeOf(v))
+		if !decodePlanned(b, back.Interface()) || !reflect.DeepEqual(back.Elem().Interface(), v) {
+			t.Errorf("%+v came back as %+v", v, back.Elem())
+		}
+	}
+	for _, v := range []any{&numbered{}, &doubled{}, &everything{}, &tuple{}, new(word), new(shouted), flat{}, (*flat)(nil), nil} {
+		if decodePlanned([]byte{0xA0}, v) {
+			t.Errorf("%T is decoded by a plan", v)
+		}
+	}
+}
+
+// checkPlanned decodes data as a T by [Unmarshal] and by the library alone, into what is there already and into nothing: both
+// refuse it, or both make the same of it.
+func checkPlanned[T any](t *testing.T, data []byte, there func() T) {
+	t.Helper()
+	for _, begin := range []func() T{there, func() (none T) { return none }} {
+		got, want := begin(), begin()
+		err := Unmarshal(data, &got)
+		oracle := CheckCanonical(data)
+		if oracle == nil {
+			oracle = cborDecoder.Unmarshal(data, &want)
+		}
+		if (err == nil) != (oracle == nil) {
+			t.Errorf("%x as %T: %v, the library says %v", data, got, err, oracle)
+			return
+		}
+		nan := bytes.Contains(data, []byte{0xF9, 0x7E, 0x00}) // is not equal to itself
+		if err == nil && !nan && !reflect.DeepEqual(got, want) {
+			t.Errorf("%x as %T is\n%+v, the library says\n%+v", data, got, got, want)
+		}
+	}
+}
+
+func checkPlannedAll(t *testing.T, data []byte) {
+	t.Helper()
+	checkPlanned(t, data, sampleFlat)
+	checkPlanned(t, data, sampleDeep)
+	checkPlanned(t, data, func() numbered { return numbered{1} })
+	checkPlanned(t, data, func() doubled { return doubled{1, "b"} })
+	checkPlanned(t, data, func() empty { return empty{} })
+}
+
+// FuzzPlanned decodes any bytes, and maps whose keys are those of fields while the values are not.
+func FuzzPlanned(f *testing.F) {
+	whole, err := Marshal(sampleFlat())
+	if err != nil {
+		f.Fatal(err)
+	}
+	keys := []string{"text", "level", "int", "small", "uint", "word", "float", "Single", "bytes", "yes", "Left", "-", "hidden", "other",
+		"flat", "pointer", "time", "names", "map", "any", "own", "array", "words", "raw", "fn", "self", "a", "1", "", "aa"}
+	for _, disorder := range []string{"a2647465787460626161f6", "a2626161f660f6", "a26474657874606474657874f6", "a264746578746000f6", "a264746578746040f6", "a2647a7a7a7a00647a7a7a7900"} {
+		f.Add(unhex(f, disorder), uint8(0), []byte{0x60}, uint8(0), []byte{0x60})
+	}
+	for i := range keys {
+		f.Add(whole, uint8(i), whole, uint8(0), []byte{0x60})
+	}
+	for _, v := range []string{"00", "17", "1817", "1818", "20", "3863", "387f", "3880", "1bffffffffffffffff", "1b7fffffffffffffff", "3b7fffffffffffffff",
+		"3b8000000000000000", "40", "4101", "60", "6161", "61ff", "63e282ac", "780161", "f4", "f5", "f6", "f7", "f800", "f90000", "f98000", "f90001",
+		"f93c00", "f97bff", "f97c00", "f9fc00", "f97e00", "f97e01", "fa3fc00000", "fa47c35000", "fa7f7fffff", "fb3ff199999999999a",
+		"fb7fefffffffffffff", "fb47efffffe0000000", "fb7ff8000000000000", "80", "8101", "a0", "a16161f6", "a16774657874a06161f6", "c100", "c1f93c00", "d9d9f700", "d9d9f76161", "9f00ff",
+		"5f4101ff", "bf6161ffff", ""} {
+		value := unhex(f, v)
+		f.Add(value, uint8(len(v)), value, uint8(13), value)
+		for i := range keys {
+			f.Add([]byte{0xA0}, uint8(i), value, uint8(i+1), []byte{0x01})
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, first uint8, a []byte, second uint8, b []byte) {
+		if len(data)+len(a)+len(b) > 1<<12 {
+			return
+		}
+		checkPlannedAll(t, data)
+		fields := map[string]cbor.RawMessage{keys[int(first)%len(keys)]: a}
+		checkPlannedAll(t, mapOf(fields))
+		fields[keys[int(second)%len(keys)]] = b
+		both := mapOf(fields)
+		checkPlannedAll(t, both)
+		checkPlannedAll(t, append(append([]byte{0xA1, 0x64}, "flat"...), both...))
+	})
+}
+
+// Every half-precision number is what the library says.
+func TestHalfFloat(t *testing.T) {
+	for bits := range 1 << 16 {
+		var want float64
+		if err := cborDecoder.Unmarshal([]byte{0xF9, byte(bits >> 8), byte(bits)}, &want); err != nil {
+			t.Fatal(err)
+		}
+		if got := halfFloat(uint16(bits)); math.Float64bits(got) != math.Float64bits(want) && !math.IsNaN(got) && !math.IsNaN(want) {
+			t.Errorf("%#x is %v, not %v", bits, got, want)
+		}
+	}
+}
+
+// BenchmarkDecode decodes a payload of 256 B with six fields, by its plan and by the library alone.
+func BenchmarkDecode(b *testing.B) {
+	v := sampleFlat()
+	v.Bytes = make([]byte, 150)
+	data, err := Marshal(v)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, how := range []struct {
+		name   string
+		decode func([]byte, any) error
+	}{
+		{"planned", Unmarshal},
+		{"library", func(data []byte, v any) error {
+			if err := CheckCanonical(data); err != nil {
+				return err
+			}
+			return cborDecoder.Unmarshal(data, v)
+		}},
+	} {
+		b.Run(how.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				var f flat
+				if err := how.decode(data, &f); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
