@@ -64,7 +64,8 @@ func (r *replay) commit(c *log.Commit) error {
 
 // event checks one record and keeps what the index needs of it.
 func (r *replay) event(rec *log.Record) *chain.Finding {
-	e, bad := chain.Open(rec.Seq, rec.Header, rec.Payload)
+	var e Event
+	bad := chain.Open(&e, rec.Seq, rec.Header, rec.Payload)
 	if bad == nil {
 		bad = chain.Later(&e, r.id, r.time)
 	}

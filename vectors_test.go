@@ -596,8 +596,9 @@ func TestInvalidVectors(t *testing.T) {
 	for _, r := range records.Invalid {
 		rec, err := log.ParseRecord(r.Hex)
 		if err == nil {
-			if e, bad := chain.OpenHeader(0, rec.Header, rec.Payload); bad == nil || bad.Check == "seq" {
-				if _, bad = chain.Open(e.Seq, rec.Header, rec.Payload); bad == nil {
+			var e Event
+			if bad := chain.OpenHeader(&e, 0, rec.Header, rec.Payload); bad == nil || bad.Check == "seq" {
+				if bad = chain.Open(&e, e.Seq, rec.Header, rec.Payload); bad == nil {
 					t.Errorf("invalid record %q was accepted", r.Name)
 				}
 			}

@@ -285,7 +285,7 @@ func (v *verifier) hash(p *piece) {
 			if err != nil {
 				c.bad = &chain.Finding{Seq: r.Seq, Check: "record", Expected: "the rest of the commit", Found: err.Error()}
 			} else {
-				c.event, c.bad = v.openRecord(&r)
+				c.bad = v.openRecord(&c.event, &r)
 				it.hashes = append(it.hashes, c.event.Hash[:]...)
 			}
 			c.event.Payload = nil
@@ -295,11 +295,8 @@ func (v *verifier) hash(p *piece) {
 	}
 }
 
-func (v *verifier) openRecord(r *log.Record) (Event, *chain.Finding) {
-	if v.opts.LinksOnly {
-		return chain.OpenHeader(r.Seq, r.Header, r.Payload)
-	}
-	return chain.Open(r.Seq, r.Header, r.Payload)
+func (v *verifier) openRecord(e *Event, r *log.Record) *chain.Finding {
+	return depth(!v.opts.LinksOnly).check(e, r.Seq, r)
 }
 
 // judge checks a piece against all that came before it.

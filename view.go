@@ -134,7 +134,9 @@ func (v *view) read(row *index.Row) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	return v.open(segment, row, b, chain.Open)
+	var e Event
+	err = v.open(&e, segment, row, b, whole)
+	return e, err
 }
 
 // readHeader returns the header and the hash of the event of a row, which must have been written. The payload is not looked
@@ -145,7 +147,8 @@ func (v *view) readHeader(row *index.Row) (*event.Header, event.Hash, error) {
 	if err != nil {
 		return nil, event.Hash{}, err
 	}
-	e, err := v.open(segment, row, b, chain.OpenHeader)
+	var e Event
+	err = v.open(&e, segment, row, b, headerOnly)
 	return &e.Header, e.Hash, err
 }
 
@@ -157,24 +160,42 @@ func (v *view) row(seq event.Seq) (row index.Row, err error) {
 	return row, err
 }
 
-// open turns the bytes of a record into an event, which aliases them, and checks them: against the event in memory while it
-// is there, or else against themselves, as check does it, and against what the index remembers of the event's hash.
-func (v *view) open(segment event.Seq, row *index.Row, b []byte, check func(event.Seq, []byte, []byte) (Event, *chain.Finding)) (Event, error) {
+// open turns the bytes of a record into the event e, which aliases them, and checks them: against the event in memory while it
+// is there, or else against themselves, and against what the index remembers of the event's hash. After an
+// error e is the zero Event.
+func (v *view) open(e *Event, segment event.Seq, row *index.Row, b []byte, d depth) error {
 	var bad *chain.Finding
-	var e Event
 	r, err := log.ParseRecord(b)
 	if err != nil {
 		bad = &chain.Finding{Seq: row.Seq, Check: "record", Expected: fmt.Sprintf("%d bytes", row.Length), Found: err.Error()}
 	} else if row.Entry != nil && spelled(&row.Entry.Header, r.Header) {
-		e, bad = chain.OpenPayload(row.Entry.Header.Clone(), row.Entry.Hash, r.Payload)
-	} else if e, bad = check(row.Seq, r.Header, r.Payload); bad == nil && [8]byte(e.Hash[:8]) != row.Check {
+		e.Header, e.Hash = row.Entry.Header.Clone(), row.Entry.Hash
+		bad = chain.OpenPayload(e, r.Payload)
+	} else if bad = d.check(e, row.Seq, &r); bad == nil && [8]byte(e.Hash[:8]) != row.Check {
 		bad = &chain.Finding{Seq: row.Seq, ID: e.ID, Check: "event hash", Expected: fmt.Sprintf("%x…", row.Check), Found: e.Hash.String()}
 	}
 	if bad != nil {
+		*e = Event{}
 		bad.File, bad.Offset = log.SegmentName(segment), int64(row.Offset)
-		return Event{}, bad.Error()
+		return bad.Error()
 	}
-	return e, nil
+	return nil
+}
+
+// A depth is how much of an event is looked at.
+type depth bool
+
+const (
+	whole      depth = true
+	headerOnly depth = false // and the length of the payload
+)
+
+// check decodes the record of event seq into e and checks it against itself.
+func (d depth) check(e *Event, seq event.Seq, r *log.Record) *chain.Finding {
+	if d == headerOnly {
+		return chain.OpenHeader(e, seq, r.Header, r.Payload)
+	}
+	return chain.Open(e, seq, r.Header, r.Payload)
 }
 
 // spelled reports whether b is the encoding of h. To compare is quicker than to hash and decode, and it says more.
@@ -297,15 +318,15 @@ func (s *span) open(v *view, buf *[]byte) {
 	for i := range s.rows {
 		row := &s.rows[i]
 		start := int64(row.Offset) - s.from
-		e, err := v.open(s.segment, row, b[start:start+int64(row.Length):start+int64(row.Length)], chain.Open)
-		if err != nil {
-			s.err = err
+		s.events = s.events[:i+1]
+		e := &s.events[i]
+		if s.err = v.open(e, s.segment, row, b[start:start+int64(row.Length):start+int64(row.Length)], whole); s.err != nil {
+			s.events = s.events[:i]
 			return
 		}
 		if len(s.rows) > 1 {
 			e.Payload = append(make([]byte, 0, len(e.Payload)), e.Payload...) // do not pin the others
 		}
-		s.events = append(s.events, e)
 	}
 }
 

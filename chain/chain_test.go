@@ -147,12 +147,13 @@ func TestOpen(t *testing.T) {
 		tt.change(&h)
 		h.Correlation = h.ID
 		b := event.AppendHeader(nil, &h)
-		e, f := Open(tt.seq, b, []byte(tt.payload))
+		var e event.Event
+		f := Open(&e, tt.seq, b, []byte(tt.payload))
 		wantCheck(t, tt.name, f, tt.check)
 		if e.Hash != Event(b) || string(e.Payload) != tt.payload {
 			t.Errorf("%s: hash %v, payload %q", tt.name, e.Hash, e.Payload)
 		}
-		_, f = OpenHeader(tt.seq, b, []byte(tt.payload))
+		f = OpenHeader(&e, tt.seq, b, []byte(tt.payload))
 		if tt.check == "content hash" {
 			tt.check = ""
 		}

@@ -49,37 +49,37 @@ func first(fs ...*Finding) *Finding {
 	return nil
 }
 
-// Open decodes the header and the payload of a record that should be event seq and checks them against each other. The
-// payload of the result aliases the argument. A finding has no file and offset: the caller knows those.
-func Open(seq event.Seq, header, payload []byte) (event.Event, *Finding) {
-	e, bad := OpenHeader(seq, header, payload)
-	if bad == nil {
-		bad = differ(&e, "content hash", e.Content, Content(payload))
+// Open decodes the header and the payload of a record that should be event seq into e, and checks them against each other.
+// The payload of e aliases the argument; it and the hash are set whatever is found. A finding has no file and offset: the caller
+// knows those.
+func Open(e *event.Event, seq event.Seq, header, payload []byte) *Finding {
+	if bad := OpenHeader(e, seq, header, payload); bad != nil {
+		return bad
 	}
-	return e, bad
+	return differ(e, "content hash", e.Content, Content(payload))
 }
 
-// OpenPayload returns the event of a header and its hash, which are known to be right, and checks the payload.
-func OpenPayload(h event.Header, hash event.Hash, payload []byte) (event.Event, *Finding) {
-	e := event.Event{Header: h, Payload: payload, Hash: hash}
-	return e, first(
-		differ(&e, "payload length", int(h.PayloadLength), len(payload)),
-		differ(&e, "content hash", e.Content, Content(payload)),
+// OpenPayload is Open of an event whose header and hash are in e already and known to be right: it checks the payload.
+func OpenPayload(e *event.Event, payload []byte) *Finding {
+	e.Payload = payload
+	return first(
+		differ(e, "payload length", int(e.PayloadLength), len(payload)),
+		differ(e, "content hash", e.Content, Content(payload)),
 	)
 }
 
 // OpenHeader is Open, but of the payload it checks only the length.
-func OpenHeader(seq event.Seq, header, payload []byte) (event.Event, *Finding) {
-	h, err := event.DecodeHeader(header)
-	e := event.Event{Header: h, Payload: payload, Hash: Event(header)}
-	if err != nil {
-		return e, &Finding{Seq: seq, Check: "header", Expected: "a valid header", Found: err.Error()}
+func OpenHeader(e *event.Event, seq event.Seq, header, payload []byte) *Finding {
+	e.Payload, e.Hash = payload, Event(header)
+	var err error
+	if e.Header, err = event.DecodeHeader(header); err != nil {
+		return &Finding{Seq: seq, Check: "header", Expected: "a valid header", Found: err.Error()}
 	}
-	return e, first(
-		differ(&e, "seq", seq, h.Seq),
-		differ(&e, "seq in the id", seq, h.ID.Seq()),
-		differ(&e, "time in the id", int64(h.Time)/1000, h.ID.Milli()),
-		differ(&e, "payload length", int(h.PayloadLength), len(payload)),
+	return first(
+		differ(e, "seq", seq, e.Seq),
+		differ(e, "seq in the id", seq, e.ID.Seq()),
+		differ(e, "time in the id", int64(e.Time)/1000, e.ID.Milli()),
+		differ(e, "payload length", int(e.PayloadLength), len(payload)),
 	)
 }
 

@@ -150,7 +150,8 @@ func checkOpen(t *testing.T, seq event.Seq, header, payload []byte) {
 	id := h.ID.Seq() == seq && h.ID.Milli() == int64(h.Time)/1000
 	agree := err == nil && id && h.Seq == seq && int(h.PayloadLength) == len(payload)
 	same := agree && h.Content == Content(payload)
-	e, bad := Open(seq, header, payload)
+	var e, again event.Event
+	bad := Open(&e, seq, header, payload)
 	if (bad == nil) != same || e.Hash != Event(header) || string(e.Payload) != string(payload) {
 		t.Errorf("%x as event %d: %v", header, seq, bad)
 	}
@@ -159,7 +160,7 @@ func checkOpen(t *testing.T, seq event.Seq, header, payload []byte) {
 			t.Errorf("finding %+v", bad)
 		}
 	}
-	if _, bad := OpenHeader(seq, header, payload); (bad == nil) != agree {
+	if bad := OpenHeader(&again, seq, header, payload); (bad == nil) != agree {
 		t.Errorf("%x as the header of event %d: %v", header, seq, bad)
 	}
 	if same && string(event.AppendHeader(nil, &e.Header)) != string(header) {
