@@ -24,9 +24,13 @@ func appendWork(c *child) error {
 	}
 	c.useWorkload()
 	a := appending{c: c, s: s, next: uint64(first), end: uint64(first + c.most(mostAppends))}
-	cpu, start := cpuTime(), time.Now()
-	err = a.run(start.Add(c.Limit))
-	took := time.Since(start)
+	var start time.Time
+	var cpu, took time.Duration
+	err = c.profiled(func() error {
+		cpu, start = cpuTime(), time.Now()
+		defer func() { took = time.Since(start) }()
+		return a.run(start.Add(c.Limit))
+	})
 	if err = closing(s, err); err != nil {
 		return err
 	}

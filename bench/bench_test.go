@@ -246,6 +246,30 @@ func TestHistogram(t *testing.T) {
 }
 
 // TestReport writes a report of made-up results, and again into a document.
+// Processor time belongs to who caused it: to the innermost function that is not a helper of the language.
+func TestPartOf(t *testing.T) {
+	const seal, compress = "github.com/batpak/batpak.(*Store).seal", "github.com/zeebo/blake3/internal/alg/compress/compress_sse41.Compress"
+	for _, tt := range []struct {
+		part  string
+		stack []string
+	}{
+		{partBlake3, []string{compress, "github.com/zeebo/blake3.(*Hasher).Sum", "github.com/batpak/batpak/chain.Event", seal}},
+		{partStore, []string{"runtime.memmove", seal}},
+		{partLog, []string{"runtime.memmove", "bytes.Equal", "github.com/batpak/batpak/log.(*Log).Append", seal}},
+		{partMemory, []string{"runtime.nextFreeFast", "runtime.mallocgc", "runtime.newobject", seal}},
+		{partScheduling, []string{"runtime.procyield", "runtime.lock2", "runtime.schedule", "runtime.mcall"}},
+		{partScheduling, []string{"sync.(*Mutex).Lock", seal}},
+		{partSystem, []string{"internal/runtime/syscall/linux.Syscall6", "syscall.Pwrite", "os.(*File).WriteAt", seal}},
+		{partPeer, []string{"bytes.Compare", "go.etcd.io/bbolt.(*Cursor).seek", "github.com/batpak/batpak/bench.(*bboltStore).Get"}},
+		{partBench, []string{"runtime.memequal", "main.(*workload).check"}},
+		{partOther, []string{"runtime.rt0_go"}},
+	} {
+		if got := partOf(tt.stack); got != tt.part {
+			t.Errorf("%v is of %q, not %q", tt.stack, got, tt.part)
+		}
+	}
+}
+
 func TestReport(t *testing.T) {
 	dir := t.TempDir()
 	doc := filepath.Join(dir, "doc.md")

@@ -112,13 +112,20 @@ func besideWork(c *child) error {
 	var alone, beside, reads int64
 	var aloneFor, besideFor time.Duration
 	for i := range 2 * besideSlices {
-		before, start := a.appended.Load(), time.Now()
+		before, took := a.appended.Load(), time.Duration(0)
 		stop := func() (int64, error) { return 0, nil }
+		run := func() error {
+			start := time.Now()
+			defer func() { took = time.Since(start) }()
+			return a.run(start.Add(c.Limit / (2 * besideSlices)))
+		}
+		var err error
 		if i%2 == 1 {
 			stop = c.readers(b)
+			err = c.profiled(run)
+		} else {
+			err = run()
 		}
-		err := a.run(time.Now().Add(c.Limit / (2 * besideSlices)))
-		took := time.Since(start)
 		read, failed := stop()
 		if err := errors.Join(err, failed); err != nil {
 			return closing(s, err)
@@ -214,10 +221,13 @@ func tailWork(c *child) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() { c.r.Series = watch(ctx, b, &a.appended) })
-	start := time.Now()
-	err = a.run(start.Add(c.Limit))
-	took := time.Since(start)
-	cancel()
+	var took time.Duration
+	err = c.profiled(func() error {
+		start := time.Now()
+		defer cancel()
+		defer func() { took = time.Since(start) }()
+		return a.run(start.Add(c.Limit))
+	})
 	watching.Wait()
 	if err = closing(s, err); err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/pprof"
 	"time"
 )
 
@@ -53,19 +52,7 @@ func (c *child) run() error {
 		return err
 	}
 	c.r.EmptyMiB = readMemory().resident
-	if c.Profile == "" {
-		return w.run(c)
-	}
-	f, err := os.Create(c.Profile)
-	if err != nil {
-		return err
-	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	err = w.run(c)
-	pprof.StopCPUProfile()
-	return errors.Join(err, f.Close())
+	return w.run(c)
 }
 
 // useWorkload makes the events. Opening is measured before it, since a million names take memory.

@@ -73,7 +73,7 @@ func parse(args []string, stderr io.Writer) (c command, err error) {
 	flags.Uint64Var(&c.seed, "seed", 1, "of the workload")
 	flags.StringVar(&c.dir, "dir", "", "directory for the stores (default a temporary one)")
 	flags.StringVar(&c.out, "out", filepath.Join("bench", "results"), "directory for results.json, tables.md and the plots")
-	flags.StringVar(&c.profile, "profile", "", "directory for a CPU profile of each process in Go; it must exist")
+	flags.StringVar(&c.profile, "profile", "", "directory for a CPU profile of what each process in Go measures; it must exist")
 	flags.StringVar(&c.docs, "docs", "", "Markdown file in which to replace the tables")
 	flags.StringVar(&c.child, "child", "", "measure one thing, as the parent process asks")
 	if err := flags.Parse(args); err != nil {

@@ -79,7 +79,9 @@ func (c *choice) plan(dir string) []step {
 	}
 	p.payloads()
 	for i := range p.steps {
-		if s := &p.steps[i]; p.profile != "" && !s.killed {
+		s := &p.steps[i]
+		s.Parts = dividable(&s.spec)
+		if p.profile != "" && !s.killed {
 			s.Profile = filepath.Join(p.profile, fmt.Sprintf("%03d-%s-%s.prof", i, s.Work, filepath.Base(s.System)))
 		}
 	}

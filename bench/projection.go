@@ -96,19 +96,22 @@ func readingsWork(prepare, do func(*batpak.Store) (int, error)) func(*child) err
 		}
 		var h histogram
 		n := 0
-		start, cpu := time.Now(), cpuTime()
-		for time.Since(start) < c.Limit {
-			begin := time.Now()
-			did, err := do(b)
-			if err != nil {
-				return closing(s, err)
+		err = c.profiled(func() error {
+			start, cpu := time.Now(), cpuTime()
+			for time.Since(start) < c.Limit {
+				begin := time.Now()
+				did, err := do(b)
+				if err != nil {
+					return err
+				}
+				h.add(time.Since(begin))
+				n += did
 			}
-			h.add(time.Since(begin))
-			n += did
-		}
-		c.measured(n, time.Since(start), cpuTime()-cpu)
+			c.measured(n, time.Since(start), cpuTime()-cpu)
+			return nil
+		})
 		c.latencies(&h)
-		return closing(s, nil)
+		return closing(s, err)
 	}
 }
 

@@ -29,7 +29,7 @@ func readWork(c *child, by func(*workload, draw) int, classes int, once func(*re
 	if err := rd.prepare(by, classes); err != nil {
 		return err
 	}
-	err := rd.measure(once)
+	err := c.profiled(func() error { return rd.measure(once) })
 	return closing(rd.s, err)
 }
 

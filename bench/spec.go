@@ -23,7 +23,8 @@ type spec struct {
 	Seed     uint64        `json:"seed"`     // of the workload
 	Repeat   int           `json:"repeat"`   // which of several, from 0
 	Dir      string        `json:"dir"`      // holds the store and what is noted about it
-	Profile  string        `json:"profile"`  // file for a CPU profile; "" for none
+	Parts    bool          `json:"parts"`    // divide the processor time
+	Profile  string        `json:"profile"`  // file for a CPU profile of what is measured; "" for none
 }
 
 // A result is what a child measured: one line of JSON on its standard output. What does not apply is zero.
@@ -43,17 +44,18 @@ type result struct {
 	OpenMiB    float64 `json:"open_mib"`    // resident memory after opening (VmRSS)
 	HeapMiB    float64 `json:"heap_mib"`    // anonymous memory that opening added
 
-	OpenMS  float64     `json:"open_ms"`          // opening
-	FirstMS float64     `json:"first_ms"`         // the first read after it, of the newest event
-	Beside  float64     `json:"beside"`           // events a second while others read
-	Reads   float64     `json:"reads"`            // events a second that those others read
-	Events  int         `json:"events"`           // that the store had in fact
-	Acked   int         `json:"acked"`            // appends acknowledged before the kill
-	Longest float64     `json:"longest_ms"`       // the longest fold
-	Series  [][]float64 `json:"series,omitempty"` // seconds, events a second, tail, resident MiB
-	Note    string      `json:"note,omitempty"`   // what else is to be said
-	Failed  string      `json:"failed,omitempty"` // what was wrong: an event lost, another content, an error
-	Cannot  string      `json:"cannot,omitempty"` // why the system does not do this
+	OpenMS  float64          `json:"open_ms"`           // opening
+	FirstMS float64          `json:"first_ms"`          // the first read after it, of the newest event
+	Beside  float64          `json:"beside"`            // events a second while others read
+	Reads   float64          `json:"reads"`             // events a second that those others read
+	Events  int              `json:"events"`            // that the store had in fact
+	Acked   int              `json:"acked"`             // appends acknowledged before the kill
+	Longest float64          `json:"longest_ms"`        // the longest fold
+	Series  [][]float64      `json:"series,omitempty"`  // seconds, events a second, tail, resident MiB
+	Samples map[string]int64 `json:"samples,omitempty"` // of a CPU profile, by part
+	Note    string           `json:"note,omitempty"`    // what else is to be said
+	Failed  string           `json:"failed,omitempty"`  // what was wrong: an event lost, another content, an error
+	Cannot  string           `json:"cannot,omitempty"`  // why the system does not do this
 }
 
 // The files of a prepared directory.

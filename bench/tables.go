@@ -50,6 +50,7 @@ func (rep *report) markdown(plots []plot) string {
 	for _, w := range works {
 		b.WriteString(rep.table(w))
 	}
+	b.WriteString(rep.partsTables())
 	for _, p := range plots {
 		fmt.Fprintf(&b, "![%s](%s)\n\n", p.title, p.file)
 	}
