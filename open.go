@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/batpak/batpak/chain"
@@ -101,7 +102,7 @@ func (s *Store) open(dir string) (err error) {
 	if s.lock2, err = lockIdentity(s.fs, dir); err != nil {
 		return err
 	}
-	s.store, s.created = id.store, id.created
+	s.store, s.created, s.processors = id.store, id.created, runtime.GOMAXPROCS(0)
 	s.view.rebuild = s.rebuildIndex
 	if err := s.openIndex(); errors.Is(err, kv.ErrLocked) {
 		return &LockedError{Dir: dir, Holder: "a process that has " + indexFile + " open"}

@@ -182,6 +182,9 @@ func (s *scanning) next(yield func(Event, error) bool) (more bool, err error) {
 	if s.exhausted || s.stopped {
 		return false, nil
 	}
+	s.v.reading.Add(1)
+	defer s.v.reading.Add(-1)
+	s.reader.openers[0].pause(s.v)
 	var rows []index.Row
 	var next Seq
 	err = s.v.indexed(func(x *index.Index) (err error) {

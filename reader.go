@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -67,7 +68,7 @@ func (r *Reader) open(f vfs.FS) error {
 	if err != nil {
 		return err
 	}
-	r.store, r.created = id.store, id.created
+	r.store, r.created, r.processors = id.store, id.created, runtime.GOMAXPROCS(0)
 	if r.lock, err = f.OpenRead(lockFile); err != nil {
 		r.lock = nil
 		if !errors.Is(err, fs.ErrNotExist) {

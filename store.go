@@ -29,8 +29,6 @@ type Store struct {
 	openedMu sync.Mutex // guards what the report says of the index, which may change while the store is open
 	opened   OpenReport
 
-	appended atomic.Uint64 // end.Seq, set when the index has everything up to it
-
 	// commitMu is held while the order of events is decided. What follows it is guarded by it.
 	commitMu   sync.Mutex
 	heads      heads

@@ -20,14 +20,17 @@ import (
 // A view reads a store: what [Store] and [Reader] have in common. It sees the events up to a watermark that only rises,
 // finds them through the index and checks what it reads from the log against it.
 type view struct {
-	store    event.StoreID
-	created  event.Timestamp
-	segments *log.Segments
-	index    *index.Index
-	visible  atomic.Uint64
-	changed  signal // visible or another watermark moved, or the store closed
-	closed   atomic.Bool
-	judging  atomic.Int64 // the goroutine in which a gate at the commit point is asked; 0: none is
+	store      event.StoreID
+	created    event.Timestamp
+	processors int // that goroutines may use
+	segments   *log.Segments
+	index      *index.Index
+	visible    atomic.Uint64
+	appended   atomic.Uint64 // the newest event that the index has, visible or not yet; 0 in a Reader
+	reading    atomic.Int32  // goroutines that look up and open events for queries
+	changed    signal        // visible or another watermark moved, or the store closed
+	closed     atomic.Bool
+	judging    atomic.Int64 // the goroutine in which a gate at the commit point is asked; 0: none is
 
 	// refresh brings a Reader up to date, and poll waits until that may be worth while; both are nil for a Store, which
 	// always is up to date and fires changed.
@@ -217,13 +220,36 @@ const (
 	manyRows   = 1024 // from which on it is worth another goroutine
 )
 
+// rowsPerTurn is after how many events, and at each span, a reader may let others go first.
+const rowsPerTurn = 8
+
+// An opener is one goroutine that opens events.
+type opener struct {
+	buf  []byte // what is read; no event aliases it
+	seen uint64 // the visible watermark when it looked last
+}
+
+// pause lets others go first if readers have all processors while appends are under way. The scheduler would leave each reader its
+// processor for 10 ms, and a sync that is over waits for one. With a processor to spare nobody is kept waiting, and to give
+// up this one would cost 10 µs.
+func (o *opener) pause(v *view) {
+	if int(v.reading.Load()) < v.processors {
+		return
+	}
+	visible := v.visible.Load()
+	if visible != o.seen || v.appended.Load() > visible {
+		o.seen = visible
+		runtime.Gosched()
+	}
+}
+
 // A pageReader opens the events of rows, page after page, in the same memory.
 type pageReader struct {
 	v        *view
 	spans    []span
 	unpacked []Event      // of all spans
 	next     atomic.Int32 // the span that nobody has taken yet
-	bufs     [maxReaders][]byte
+	openers  [maxReaders]opener
 }
 
 // events yields the events of the rows, which are in commit order or the reverse. Records that lie close to each other
@@ -252,13 +278,15 @@ func (r *pageReader) yield(readers int, yield func(Event, error) bool) bool {
 	defer r.next.Store(int32(len(r.spans))) // so that nobody takes another
 	for i := 1; i < min(readers, len(r.spans)); i++ {
 		wg.Go(func() {
-			for r.open(&r.bufs[i]) {
+			r.v.reading.Add(1)
+			defer r.v.reading.Add(-1)
+			for r.open(&r.openers[i]) {
 			}
 		})
 	}
 	for i := range r.spans {
 		s := &r.spans[i]
-		for !s.opened.Load() && r.open(&r.bufs[0]) {
+		for !s.opened.Load() && r.open(&r.openers[0]) {
 		}
 		s.opening.Wait()
 		if !s.yield(yield) {
@@ -285,14 +313,14 @@ func (r *pageReader) divide(rows []index.Row) []index.Row {
 }
 
 // open opens the next span that nobody has taken, and reports whether there was one.
-func (r *pageReader) open(buf *[]byte) bool {
+func (r *pageReader) open(o *opener) bool {
 	i := int(r.next.Add(1)) - 1
 	if i >= len(r.spans) {
 		return false
 	}
 	s := &r.spans[i]
 	defer s.opening.Done()
-	s.open(r.v, buf)
+	s.open(r.v, o)
 	s.opened.Store(true)
 	return true
 }
@@ -309,13 +337,16 @@ type span struct {
 	opening sync.WaitGroup
 }
 
-// open reads and checks the events of the span. It reads into buf, which no event aliases.
-func (s *span) open(v *view, buf *[]byte) {
+// open reads and checks the events of the span.
+func (s *span) open(v *view, o *opener) {
 	var b []byte
-	if b, s.err = s.read(v, buf); s.err != nil {
+	if b, s.err = s.read(v, &o.buf); s.err != nil {
 		return
 	}
 	for i := range s.rows {
+		if i%rowsPerTurn == 0 {
+			o.pause(v)
+		}
 		row := &s.rows[i]
 		start := int64(row.Offset) - s.from
 		s.events = s.events[:i+1]
