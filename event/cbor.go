@@ -57,9 +57,6 @@ func Marshal(v any) ([]byte, error) {
 // Unmarshal decodes into v, a pointer, exactly one value in core deterministic encoding: other forms of the same value,
 // duplicate keys and bytes after the value are refused. The error matches [ErrInvalid]; v may be half set then.
 func Unmarshal(data []byte, v any) error {
-	if decodePlanned(data, v) {
-		return nil
-	}
 	if err := CheckCanonical(data); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type plan struct {
 type planned struct {
 	key   []byte // encoded
 	index int
-	set   func(f reflect.Value, b []byte, depth int) (rest []byte, ok bool)
+	set   set
 }
 
 // plans has the plan of each type that was decoded into, or a nil plan.
@@ -41,6 +41,17 @@ func planOf(t reflect.Type) *plan {
 	}
 	p, _ := plans.LoadOrStore(t, newPlan(t))
 	return p.(*plan)
+}
+
+// decodeNew returns the value that data, canonical CBOR, is the encoding of.
+func decodeNew[T any](data []byte) (T, error) {
+	v := new(T)
+	if decodePlanned(data, v) {
+		return *v, nil
+	}
+	v = new(T) // a field that decodes itself may add to what it has
+	err := Unmarshal(data, v)
+	return *v, err
 }
 
 // decodePlanned decodes data into the struct that v points to. If it says false, some fields may have been set.
@@ -157,9 +168,15 @@ func decodesItself(t reflect.Type) bool {
 	return false
 }
 
-// setter returns how fields of a type are set.
-func setter(t reflect.Type) func(reflect.Value, []byte, int) ([]byte, bool) {
-	if decodesItself(t) {
+// A set function is that of a planned field.
+type set = func(f reflect.Value, b []byte, depth int) (rest []byte, ok bool)
+
+// setter returns how values of a type are set.
+func setter(t reflect.Type) set {
+	switch {
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[cbor.Unmarshaler]()) && t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer:
+		return setItself
+	case decodesItself(t), t == reflect.TypeFor[cbor.Tag]():
 		return setAny
 	}
 	switch t.Kind() {
@@ -173,12 +190,69 @@ func setter(t reflect.Type) func(reflect.Value, []byte, int) ([]byte, bool) {
 		return setUint
 	case reflect.Float32, reflect.Float64:
 		return setFloat
+	case reflect.Struct:
+		return setStruct
+	case reflect.Pointer:
+		return setPointer(setter(t.Elem()))
 	case reflect.Slice:
-		if t.Elem() == reflect.TypeFor[byte]() {
+		switch {
+		case t.Elem() == reflect.TypeFor[byte]():
 			return setBytes
+		case t.Elem().Kind() != reflect.Uint8: // else it is the library that knows
+			return setSlice(setter(t.Elem()))
 		}
 	}
 	return setAny
+}
+
+// setItself asks the value, as the library would.
+func setItself(f reflect.Value, b []byte, depth int) ([]byte, bool) {
+	rest, err := skipCanonical(b, depth)
+	if err != nil || b[0] >= cborNull && b[0] <= cborUndefined || b[0]>>5 == majorTag {
+		return nil, false
+	}
+	own := append([]byte{}, b[:len(b)-len(rest)]...)
+	return rest, f.Addr().Interface().(cbor.Unmarshaler).UnmarshalCBOR(own) == nil
+}
+
+func setStruct(f reflect.Value, b []byte, depth int) ([]byte, bool) {
+	if p := planOf(f.Type()); p != nil && len(p.fields) > 0 {
+		return p.set(f, b, depth)
+	}
+	return setAny(f, b, depth)
+}
+
+// setPointer returns how a pointer is set to a new value, which is set by elem.
+func setPointer(elem set) set {
+	return func(f reflect.Value, b []byte, depth int) ([]byte, bool) {
+		if len(b) > 0 && b[0] == cborNull && depth > 0 {
+			f.SetZero()
+			return b[1:], true
+		}
+		v := reflect.New(f.Type().Elem())
+		f.Set(v)
+		return elem(v.Elem(), b, depth)
+	}
+}
+
+// setSlice returns how a slice is set to a new one, each element by elem.
+func setSlice(elem set) set {
+	return func(f reflect.Value, b []byte, depth int) ([]byte, bool) {
+		if len(b) > 0 && b[0] == cborNull && depth > 0 {
+			f.SetZero()
+			return b[1:], true
+		}
+		major, n, _, rest, err := readHead(b)
+		if err != nil || major != majorArray || n > uint64(len(rest)) || depth <= 0 {
+			return nil, false
+		}
+		f.Set(reflect.MakeSlice(f.Type(), int(n), int(n)))
+		ok := true
+		for i := 0; i < int(n) && ok; i++ {
+			rest, ok = elem(f.Index(i), rest, depth-1)
+		}
+		return rest, ok
+	}
 }
 
 // setAny asks the library about this one value.

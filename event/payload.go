@@ -33,7 +33,9 @@ func (t Type) Validate() error {
 const (
 	cborFalse = 0xF4
 	cborTrue  = 0xF5
-	cborNull  = 0xF6 // undefined follows it
+	cborNull  = 0xF6
+
+	cborUndefined = 0xF7
 )
 
 // A DecodeError says why the payload of an event could not be read as a type. It matches the class of the reason:
@@ -78,7 +80,7 @@ func Decode[P Payload](e Event) (P, error) {
 		err = fmt.Errorf("payload is null or undefined: %w", ErrInvalid)
 	}
 	if err == nil {
-		err = Unmarshal(payload, &p)
+		p, err = decodeNew[P](payload)
 	}
 	if err != nil {
 		var none P
