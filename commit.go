@@ -36,14 +36,14 @@ func (s *Store) Commit(ps ...Proposal) ([]Receipt, error) {
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	if len(ps) > MaxBatch {
-		return nil, fmt.Errorf("commit of %d proposals, at most %d: %w", len(ps), MaxBatch, ErrTooLarge)
-	}
 	return s.propose(ps, false)
 }
 
 // propose is Commit of proposals that are trusted to have keys of batpak's own, or are not.
 func (s *Store) propose(ps []Proposal, trusted bool) ([]Receipt, error) {
+	if len(ps) > MaxBatch {
+		return nil, fmt.Errorf("commit of %d proposals, at most %d: %w", len(ps), MaxBatch, ErrTooLarge)
+	}
 	if len(ps) > pooledDrafts {
 		return s.commit(make([]draft, len(ps)), ps, trusted)
 	}

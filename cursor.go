@@ -26,6 +26,9 @@ type Cursor struct {
 	mu    sync.Mutex // held for no longer than it takes to look
 	at    Seq        // everything the query selects at or below has been dealt with
 	saved Seq
+
+	begins Seq  // where it began when it was new
+	cut    bool // the log has lost events that were there when it was saved
 }
 
 // cursorState is a cursor as it is kept: a canonical CBOR array of these.
@@ -33,8 +36,11 @@ type cursorState struct {
 	_      struct{} `cbor:",toarray"`
 	Format uint     // cursorFormat
 	Query  string   // of Query.String, without After
+	Begins Seq      // where it was when it was new
 	Seq    Seq
 	Hash   Hash // of the event at Seq, whether the query selects it or not
+	End    Seq  // the newest event when it was saved
+	Last   Hash // of that event
 }
 
 const cursorFormat = 1
@@ -76,31 +82,34 @@ func (s *Store) Cursor(name string, q Query) (*Cursor, error) {
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Cursor{s: s, name: name, query: q, at: q.After}
-	if err := s.claimCursor(c); err != nil {
+	c := &Cursor{s: s, name: name, query: q, at: q.After, begins: q.After}
+	if err := s.claimCursor(name); err != nil {
 		return nil, err
 	}
 	if err := c.load(); err != nil {
 		c.release()
 		return nil, err
 	}
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	s.state.cursors[name] = c
 	return c, nil
 }
 
-// claimCursor makes c the one open cursor of its name.
-func (s *Store) claimCursor(c *Cursor) error {
+// claimCursor takes a name for a cursor that is not to be seen yet.
+func (s *Store) claimCursor(name string) error {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	if s.state.closed || s.closed.Load() {
 		return ErrClosed
 	}
-	if s.state.cursors[c.name] != nil {
-		return fmt.Errorf("cursor %q: %w", c.name, ErrCursorOpen)
+	if _, taken := s.state.cursors[name]; taken {
+		return fmt.Errorf("cursor %q: %w", name, ErrCursorOpen)
 	}
 	if s.state.cursors == nil {
 		s.state.cursors = map[string]*Cursor{}
 	}
-	s.state.cursors[c.name] = c
+	s.state.cursors[name] = nil
 	return nil
 }
 
@@ -120,17 +129,17 @@ func (c *Cursor) load() error {
 	if asked := c.identity(); st.Query != asked {
 		return &CursorError{c.name, st.Query, asked}
 	}
-	if st.Seq > 0 {
-		ok, err := c.s.anchored(st.Seq, st.Hash)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
-		}
+	ok, err := c.s.anchored(st.Seq, st.Hash)
+	if err == nil && !ok {
+		err = &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
 	}
-	c.at, c.saved = st.Seq, st.Seq
-	return nil
+	if err != nil {
+		return err
+	}
+	c.at, c.saved, c.begins = st.Seq, st.Seq, st.Begins
+	whole, err := c.s.anchored(st.End, st.Last)
+	c.cut = !whole
+	return err
 }
 
 // begin saves a new cursor where it begins, so that it begins there again.
@@ -247,7 +256,7 @@ func (c *Cursor) Save(seq Seq) error {
 	if err := c.s.Sync(); err != nil {
 		return err
 	}
-	if err := c.store(seq); err != nil {
+	if err := c.store(seq, visible); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -256,14 +265,14 @@ func (c *Cursor) Save(seq Seq) error {
 	return nil
 }
 
-func (c *Cursor) store(seq Seq) error {
-	st := cursorState{Format: cursorFormat, Query: c.identity(), Seq: seq}
-	if seq > 0 {
-		e, err := c.s.At(seq)
-		if err != nil {
-			return err
-		}
-		st.Hash = e.Hash
+// store keeps the position seq. Events up to end are durable.
+func (c *Cursor) store(seq, end Seq) (err error) {
+	st := cursorState{Format: cursorFormat, Query: c.identity(), Begins: c.begins, Seq: seq, End: end}
+	if st.Hash, err = c.s.hashAt(st.Seq); err != nil {
+		return err
+	}
+	if st.Last, err = c.s.hashAt(st.End); err != nil {
+		return err
 	}
 	b, err := event.Marshal(&st)
 	if err != nil {
@@ -281,6 +290,13 @@ func (c *Cursor) store(seq Seq) error {
 		}
 		return putValue(tx, cursorsBucket, c.name, b)
 	}))
+}
+
+// rewind goes back to where the cursor began, in memory.
+func (c *Cursor) rewind() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at, c.saved = c.begins, c.begins
 }
 
 // pass moves the position without saving it: nothing that the query selects lies between.
@@ -312,19 +328,23 @@ func (c *Cursor) unsaved() Seq {
 	return c.at - c.saved
 }
 
-func (c *Cursor) release() {
-	c.s.state.mu.Lock()
-	defer c.s.state.mu.Unlock()
-	delete(c.s.state.cursors, c.name)
+func (c *Cursor) release() { c.s.releaseCursor(c.name) }
+
+func (s *Store) releaseCursor(name string) {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	delete(s.state.cursors, name)
 }
 
 // DeleteCursor forgets the position of a cursor that is not open. That there is none is no error.
 func (s *Store) DeleteCursor(name string) error {
-	c := &Cursor{s: s, name: name}
-	if err := s.claimCursor(c); err != nil {
+	if s.inGate() {
+		return ErrInGate
+	}
+	if err := s.claimCursor(name); err != nil {
 		return err
 	}
-	defer c.release()
+	defer s.releaseCursor(name)
 	db, err := s.stateDB(false)
 	if db == nil || err != nil {
 		return err
@@ -392,7 +412,9 @@ func (s *Store) openCursors() (open []*Cursor) {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	for _, c := range s.state.cursors {
-		open = append(open, c)
+		if c != nil {
+			open = append(open, c)
+		}
 	}
 	return open
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/batpak/batpak/kv"
@@ -121,6 +122,44 @@ func TestCursorOpenOnce(t *testing.T) {
 		t.Errorf("deleted in a closed store: %v", err)
 	}
 	closeTest(t, again)
+}
+
+// Figures about a cursor are right also while it is opened, in vain and not.
+func TestCursorStatsBesideOpening(t *testing.T) {
+	s := openTest(t, memoryDir(t), &Options{Durability: Written})
+	fill(t, s, 0, 20, 5)
+	c := mustCursor(t, s, "c", Query{Kind: 0xF001})
+	if err := c.Save(20); err != nil {
+		t.Fatal(err)
+	}
+	closeTest(t, c)
+	var over atomic.Bool
+	var opening sync.WaitGroup
+	opening.Go(func() {
+		defer over.Store(true)
+		for range 300 {
+			if c, err := s.Cursor("c", Query{Kind: 0xF001}); err != nil {
+				t.Error(err)
+			} else {
+				closeTest(t, c)
+			}
+			if _, err := s.Cursor("c", Query{Kind: 0x1002}); !errors.Is(err, ErrCursorQuery) {
+				t.Error(err)
+			}
+		}
+	})
+	for !over.Load() {
+		st, err := s.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range st.Cursors {
+			if c.Open = false; c != (CursorStats{Name: "c", Query: "kind=0xF001", Position: 20}) {
+				t.Fatalf("%+v", c)
+			}
+		}
+	}
+	opening.Wait()
 }
 
 // TestCursorSave saves positions, and such as cannot be, over reopenings.

@@ -432,6 +432,7 @@ func TestHeadOutsideItsGate(t *testing.T) {
 
 // TestCursorInGate asks a cursor that is being saved for its position, from a gate that the saving waits for.
 func TestCursorInGate(t *testing.T) {
+	var s *Store
 	var c *Cursor
 	asked, saving := make(chan bool), make(chan error, 1)
 	gate := gates.Gate[gates.Head]{Name: "asks", Check: func(_ gates.Head, e Event) *gates.Denial {
@@ -450,9 +451,19 @@ func TestCursorInGate(t *testing.T) {
 		if err := c.Close(); !errors.Is(err, ErrInGate) {
 			t.Error(err)
 		}
+		if err := s.DeleteCursor("other"); !errors.Is(err, ErrInGate) {
+			t.Error(err)
+		}
+		if _, err := s.DropSnapshots(""); !errors.Is(err, ErrInGate) {
+			t.Error(err)
+		}
+		s.SaveSnapshot("id", []byte{1})
+		if b := s.LoadSnapshot("id"); b != nil {
+			t.Errorf("snapshot %x in a gate", b)
+		}
 		return nil
 	}}
-	s := openTest(t, t.TempDir(), &Options{CommitGates: gateSet(t, gate)})
+	s = openTest(t, t.TempDir(), &Options{CommitGates: gateSet(t, gate)})
 	for i := range 2 {
 		if _, err := s.Append(At("a", "s"), withdrawal{1}); err != nil {
 			t.Fatal(err)
@@ -463,5 +474,8 @@ func TestCursorInGate(t *testing.T) {
 	}
 	if err := <-saving; err != nil {
 		t.Error(err)
+	}
+	if b := s.LoadSnapshot("id"); b != nil {
+		t.Errorf("a gate saved the snapshot %x", b)
 	}
 }

@@ -102,6 +102,9 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 // or the failure, or nil past Query.Through; there is no other goroutine. It begins where the reaction of that name was when it last ran, opens its
 // cursor as [Store.Cursor] does, and handles events as they become visible.
 //
+// If the log has lost events that were there when the position was saved, after a [Repair] say, answers may be among them. The
+// reaction then begins again where it did when it was new; what is answered stays so.
+//
 // The position is saved after the batches of some events were appended, so that after a crash handlers may be called again
 // with events that they have had; what was appended for an event is found by its key, and neither the handler called nor
 // anything appended for it again. A handler that does something outside the store must bear being called twice for an event.
@@ -118,7 +121,7 @@ func (s *Store) React(ctx context.Context, r Reaction) error {
 		switch {
 		case errors.Is(err, ErrClosed) && s.closed.Load():
 			return ErrClosed
-		case ctx.Err() != nil && cancelled(ctx, err):
+		case ctx.Err() != nil && cancelled(err):
 			if err := w.savePassed(1); err != nil {
 				return err
 			}
@@ -129,10 +132,13 @@ func (s *Store) React(ctx context.Context, r Reaction) error {
 	}
 }
 
-// cancelled reports whether err is what comes of ctx being done: its cause, or that of a handler which noticed.
-func cancelled(ctx context.Context, err error) bool {
+// errDone says that a worker stopped because its context is done.
+var errDone = errors.New("context is done")
+
+// cancelled reports whether err is what comes of a context being done: errDone, or what came of a handler which noticed.
+func cancelled(err error) bool {
 	_, handler := err.(*ReactionError)
-	return handler || err == context.Cause(ctx)
+	return handler || err == errDone
 }
 
 // A worker runs a reaction.
@@ -163,6 +169,10 @@ func (s *Store) newWorker(r Reaction) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.cut {
+		s.opts.Logger.Warn("reaction begins again: events that followed its position are lost, perhaps answers", "reaction", r.Name, "position", c.Position())
+		c.rewind()
+	}
 	return &worker{s: s, r: r, cursor: c, router: router}, nil
 }
 
@@ -183,7 +193,9 @@ func (w *worker) run(ctx context.Context) error {
 		if more {
 			continue
 		}
-		if err := w.s.Wait(ctx, WatermarkVisible, next+1); err != nil {
+		if err := w.s.Wait(ctx, WatermarkVisible, next+1); ctx.Err() != nil && w.s.ready() == nil && w.s.log.Err() == nil {
+			return errDone
+		} else if err != nil {
 			return err
 		}
 	}
@@ -202,7 +214,7 @@ func (w *worker) page(ctx context.Context) (next Seq, more bool, err error) {
 	for more = true; more && err == nil; {
 		var failed error
 		more, failed = scan.next(func(e Event, _ error) bool {
-			if err = context.Cause(ctx); err == nil {
+			if err = errDone; ctx.Err() == nil {
 				err = w.react(&e)
 			}
 			if err == nil {
@@ -215,6 +227,9 @@ func (w *worker) page(ctx context.Context) (next Seq, more bool, err error) {
 		}
 	}
 	if saved := w.save(done); saved != nil {
+		if err == errDone {
+			err = nil
+		}
 		err = errors.Join(err, saved)
 	}
 	return scan.position(), !scan.exhausted, err

@@ -385,6 +385,111 @@ func TestReactionCancelled(t *testing.T) {
 	}
 }
 
+// A repair ends the log in the middle of the answers, behind the orders whose position is saved. The orders whose answers are
+// lost are answered again, and no others; also if the reaction began behind the first orders, whose turn never comes.
+func TestReactionAfterRepair(t *testing.T) {
+	for _, begins := range []Seq{0, 3} {
+		t.Run(fmt.Sprint("begins=", begins), func(t *testing.T) {
+			dir := t.TempDir()
+			s := openTest(t, dir, nil)
+			order(t, s, 0, 1, 2, 3, 4, 5)
+			calls := map[Seq]int{}
+			react := func() {
+				t.Helper()
+				last := order(t, s, -1)[0].Seq
+				ctx, cancel := context.WithCancelCause(t.Context())
+				r := shipping(func(e *Event, _ ordered) error {
+					if calls[e.Seq]++; e.Seq == last {
+						cancel(errAnswered)
+					}
+					return nil
+				})
+				r.Query.After = begins
+				if err := s.React(ctx, r); err != errAnswered {
+					t.Fatal(err)
+				}
+			}
+			react()
+			closeTest(t, s)
+			cutLog(t, dir)
+			s = openTest(t, dir, nil)
+			if at := position(t, s); at != 7 {
+				t.Errorf("saved at %d", at)
+			}
+			begins += 100 // an After means nothing to a reaction that is there
+			react()
+			want := map[Seq]int{1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 2, s.Visible() - 4: 1}
+			if begins > 100 {
+				delete(want, 1)
+				delete(want, 2)
+				delete(want, 3)
+			} else {
+				mustAnswerAll(t, s)
+			}
+			if !maps.Equal(calls, want) {
+				t.Errorf("calls by event: %v, not %v", calls, want)
+			}
+		})
+	}
+}
+
+// cutLog damages the last commit of a closed store and repairs that, so that it is gone.
+func cutLog(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "log", "*.seg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := files[len(files)-1]
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-20] ^= 1
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Repair(t.Context(), dir, func(*Diagnosis) bool { return true }, nil); err != nil || !r.Done {
+		t.Fatal(err)
+	}
+}
+
+// A cause of cancelling that Go cannot compare is returned like another.
+func TestReactionCause(t *testing.T) {
+	s := openTest(t, memoryDir(t), nil)
+	for _, orders := range []int{0, 1} {
+		for range orders {
+			order(t, s, 1)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(uncomparable{"stop", "now"})
+		var got uncomparable
+		if err := s.React(ctx, shipping(nil)); !errors.As(err, &got) || len(got) != 2 {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+type uncomparable []string
+
+func (u uncomparable) Error() string { return strings.Join(u, " ") }
+
+// An answer has as many events as a commit may have.
+func TestReactionBatchTooLarge(t *testing.T) {
+	s := openTest(t, memoryDir(t), nil)
+	order(t, s, 1)
+	r := Reaction{Name: "shipping", Restarts: -1, Handlers: []event.Handler[*Batch]{event.On(func(b *Batch, e Event, p ordered) error {
+		for range MaxBatch + 1 {
+			b.Append(At("parcel", "out"), shipped{})
+		}
+		return nil
+	})}}
+	var failed *ReactionError
+	if err := s.React(t.Context(), r); !errors.As(err, &failed) || !errors.Is(err, ErrTooLarge) || s.Visible() != 1 {
+		t.Errorf("%v, and %d events", err, s.Visible())
+	}
+}
+
 // TestReactionClose closes the store while a reaction waits, and at each of the steps of a reaction that handles events: from
 // the handler, and from the outside while the handler runs. The reaction ends with ErrClosed and leaves nothing running.
 func TestReactionClose(t *testing.T) {

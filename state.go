@@ -38,7 +38,7 @@ type state struct {
 	mu      sync.Mutex
 	db      kv.DB
 	closed  bool
-	cursors map[string]*Cursor // those that are open
+	cursors map[string]*Cursor // those that are open, nil while one is being opened or deleted
 }
 
 // stateDB returns the file, which it makes if create is set; else nil without one.
@@ -155,6 +155,9 @@ func (s *Store) Now() time.Time { return s.opts.Clock() }
 // LoadSnapshot returns a copy of what SaveSnapshot was last given for an id, or nil: also if that is damaged or cannot be
 // read, of which the logger is told. It is there for package projection.
 func (s *Store) LoadSnapshot(id string) []byte {
+	if s.inGate() {
+		return nil
+	}
 	b, err := s.loadState(snapshotsBucket, id)
 	if err != nil && !errors.Is(err, ErrClosed) {
 		s.opts.Logger.Warn("snapshot not read", "id", id, "cause", err)
@@ -177,7 +180,11 @@ func (s *Store) loadState(bucket, key string) (b []byte, err error) {
 // SaveSnapshot keeps data under an id, durably, instead of what was there. It reports no error, since a snapshot that is
 // not kept costs no more than time; the logger is told.
 func (s *Store) SaveSnapshot(id string, data []byte) {
-	db, err := s.stateDB(true)
+	var db kv.DB
+	err := s.ready()
+	if err == nil {
+		db, err = s.stateDB(true)
+	}
 	if err == nil {
 		err = putState(db, snapshotsBucket, id, data)
 	}
@@ -189,6 +196,9 @@ func (s *Store) SaveSnapshot(id string, data []byte) {
 // DropSnapshots forgets the snapshots whose id begins with prefix, all with "", and returns how many there were. Package
 // projection names them "name/version/key".
 func (s *Store) DropSnapshots(prefix string) (count int, err error) {
+	if s.inGate() {
+		return 0, ErrInGate
+	}
 	db, err := s.stateDB(false)
 	if db == nil || err != nil {
 		return 0, err
@@ -209,11 +219,20 @@ func (s *Store) DropSnapshots(prefix string) (count int, err error) {
 	return count, asState(snapshotsBucket, err)
 }
 
-// anchored reports whether the event at seq is visible and has this hash.
+// anchored reports whether the event at seq is visible and has this hash. Before the first event there is always nothing.
 func (s *Store) anchored(seq event.Seq, hash event.Hash) (bool, error) {
-	e, err := s.At(seq)
+	found, err := s.hashAt(seq)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return e.Hash == hash, err
+	return found == hash, err
+}
+
+// hashAt returns the hash of the event at seq, or zero for 0.
+func (s *Store) hashAt(seq event.Seq) (event.Hash, error) {
+	if seq == 0 {
+		return event.Hash{}, nil
+	}
+	e, err := s.At(seq)
+	return e.Hash, err
 }
