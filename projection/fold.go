@@ -106,6 +106,10 @@ func union(targets []Target) event.Query {
 // have doubled, so that looking costs no more than folding, however large the state is.
 const sizeEvery = 4096
 
+// sizeBytes is how many bytes of payloads are folded before the first look, if that are fewer events. The next looks come when
+// as many bytes as the state takes have been folded.
+const sizeBytes = 1 << 20
+
 // A target is a fold under way.
 type target[S any] struct {
 	p      *Projection[S]
@@ -118,6 +122,9 @@ type target[S any] struct {
 	began time.Time // when the source was looked at, if it keeps snapshots
 	fresh int       // events folded since the snapshot
 	since int       // events folded since the size was looked at
+	bytes int       // of their payloads
+	size  int       // of the state then
+	of    string    // what dst.Of is
 
 	initial bool // it began with the initial state, whose size is looked at too
 }
@@ -129,9 +136,9 @@ func (t *target[S]) prepare(src Source) error {
 	if t.query, err = t.p.query(t.key); err != nil {
 		return err
 	}
-	of := t.whole()
+	t.of = t.whole()
 	ok, err := false, error(nil)
-	if t.dst.Of == of {
+	if t.dst.Of == t.of {
 		ok, err = anchored(src, t.dst.Seq, t.dst.Hash)
 	}
 	if err != nil {
@@ -142,7 +149,7 @@ func (t *target[S]) prepare(src Source) error {
 			return err
 		}
 	}
-	t.dst.Of = of
+	t.dst.Of = t.of
 	if snaps, ok := src.(Snapshots); ok {
 		t.began = snaps.Now()
 	}
@@ -178,7 +185,10 @@ func anchored(src Source, seq event.Seq, hash event.Hash) (bool, error) {
 }
 
 func (t *target[S]) take(e event.Event) error {
-	if e.Seq <= t.dst.Seq || !t.query.Match(&e.Header) { // another target may have the same dst
+	if err := t.own(); err != nil {
+		return err
+	}
+	if e.Seq <= t.dst.Seq || !t.query.Match(&e.Header) { // another target of the same state may have the same dst
 		return nil
 	}
 	if err := t.p.Apply(&t.dst.Value, e); err != nil {
@@ -187,17 +197,26 @@ func (t *target[S]) take(e event.Event) error {
 	t.dst.Seq, t.dst.Hash = e.Seq, e.Hash
 	t.dst.Events++
 	t.fresh++
-	if t.since++; t.since >= max(sizeEvery, t.fresh/2) {
+	t.since, t.bytes = t.since+1, t.bytes+len(e.Payload)
+	if t.since >= max(sizeEvery, t.fresh/2) || t.bytes >= max(sizeBytes, t.size) {
 		_, err := t.encode()
 		return err
 	}
 	return nil
 }
 
+// own refuses a dst that belongs to another target too.
+func (t *target[S]) own() error {
+	if t.dst.Of == t.of {
+		return nil
+	}
+	return fmt.Errorf("projection %q: the state of %q is the destination of another target too, %s: %w", t.p.spec.Name, t.key, t.dst.Of, event.ErrInvalid)
+}
+
 // encode returns the state encoded, if it is within its bound.
 func (t *target[S]) encode() ([]byte, error) {
-	t.since = 0
 	b, err := event.Marshal(t.dst.Value)
+	t.since, t.bytes, t.size = 0, 0, len(b)
 	if err != nil {
 		return nil, fmt.Errorf("projection %q: state of %q: %w", t.p.spec.Name, t.key, err)
 	}
@@ -209,6 +228,9 @@ func (t *target[S]) encode() ([]byte, error) {
 
 // finish looks at the size of a state that has changed, and saves it if that is worth while.
 func (t *target[S]) finish(src Source) error {
+	if err := t.own(); err != nil {
+		return err
+	}
 	snaps, ok := src.(Snapshots)
 	worth := ok && (t.fresh >= t.p.spec.SnapshotEvery || t.maxAge > 0 || t.anew)
 	if t.since == 0 && !worth && !t.initial {

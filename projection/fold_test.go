@@ -3,6 +3,7 @@ package projection
 import (
 	"errors"
 	"iter"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -218,6 +219,45 @@ func TestTooLarge(t *testing.T) {
 	}
 	if got := must[State[string]](t)(Get(src, MustNew(grow(sizeEvery*2+3)), "long", Consistent)); len(got.Value) != 2*sizeEvery {
 		t.Errorf("%d bytes", len(got.Value))
+	}
+}
+
+// A state is looked at while it grows by large events, long before there are many of them.
+func TestTooLargeSoon(t *testing.T) {
+	src, p := newMemory(), MustNew(grow(1000))
+	for range 100 {
+		src.append(key, noted{strings.Repeat("x", sizeBytes/4)})
+	}
+	var large *TooLargeError
+	if _, err := Get(src, p, key, Consistent); !errors.As(err, &large) || large.Seq != 4 {
+		t.Errorf("%v", err)
+	}
+	src.read = 0
+	must[State[string]](t)(Get(src, MustNew(grow(100*sizeBytes)), key, Consistent))
+	if src.read != 100 {
+		t.Errorf("%d events read", src.read)
+	}
+}
+
+// A state cannot be that of two keys at a time, or of two projections: neither would be right, and both be kept.
+func TestFoldIntoOneStateOfTwo(t *testing.T) {
+	src := some()
+	p, other := MustNew(balance()), balance()
+	other.Name = "other"
+	for name, second := range map[string]func(*State[account]) Target{
+		"keys":        func(s *State[account]) Target { return Into(s, p, "account:8") },
+		"projections": func(s *State[account]) Target { return Into(s, MustNew(other), key) },
+	} {
+		var s State[account]
+		if err := Fold(src, Into(&s, p, key), second(&s)); !errors.Is(err, event.ErrInvalid) || !strings.Contains(err.Error(), key) {
+			t.Errorf("two %s: %v", name, err)
+		}
+		if err := Fold(src, second(&s), Into(&s, p, "nothing")); !errors.Is(err, event.ErrInvalid) {
+			t.Errorf("two %s, one without events: %v", name, err)
+		}
+	}
+	if src.saved != 0 {
+		t.Errorf("%d snapshots", src.saved)
 	}
 }
 

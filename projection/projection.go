@@ -44,7 +44,8 @@ type Spec[S any] struct {
 	// those of the entity that the key names, in lane 0.
 	Query func(key string) event.Query
 
-	// MaxStateBytes bounds the encoded state. 0 means DefaultMaxStateBytes; more than [MaxStateBytes] is refused.
+	// MaxStateBytes bounds the encoded state. 0 means DefaultMaxStateBytes; more than [MaxStateBytes] is refused. It is looked
+	// at when a fold ends, and in between when the events since have added up to 1 MiB and to what the state takes.
 	MaxStateBytes int
 
 	// SnapshotEvery is how many events are folded before a snapshot is worth its write. 0 means DefaultSnapshotEvery.
@@ -164,7 +165,12 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 		return besideEncoder(t)
 	}
 	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array:
+	case reflect.Pointer:
+		if nullable(t.Elem().Kind()) {
+			return t.String() + ", which comes back nil if what it points to is nil,"
+		}
+		return unencoded(t.Elem(), seen)
+	case reflect.Slice, reflect.Array:
 		return unencoded(t.Elem(), seen)
 	case reflect.Map:
 		if lost := unencoded(t.Key(), seen); lost != "" {
@@ -177,6 +183,28 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 		return t.String()
 	}
 	return ""
+}
+
+// nullable reports whether values of a kind can be null.
+func nullable(k reflect.Kind) bool {
+	return k == reflect.Map || k == reflect.Slice || k == reflect.Pointer
+}
+
+// saysZero reports whether values of a type say themselves that they are zero, and so are left out.
+func saysZero(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[interface{ IsZero() bool }]())
+}
+
+// leavesTrace reports whether a struct has a field of its own that is never left out.
+func leavesTrace(t reflect.Type) bool {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options := fieldTag(&f)
+		if f.IsExported() && !f.Anonymous && (name != "-" || options != "") && !strings.Contains(options, "omit") {
+			return true
+		}
+	}
+	return false
 }
 
 // besideEncoder returns the first field beside an embedded type that encodes itself: the struct has the methods of that, and
@@ -217,8 +245,10 @@ func unencodedField(t reflect.Type, seen []reflect.Type, names map[any]bool) str
 			return t.String() + "." + f.Name
 		}
 		switch {
-		case !f.IsExported() && !flat, strings.Contains(options, "omit") && slices.Contains([]reflect.Kind{reflect.Map, reflect.Slice, reflect.Pointer}, f.Type.Kind()): // an empty one would come back nil
+		case !f.IsExported() && !flat, strings.Contains(options, "omit") && (nullable(f.Type.Kind()) || saysZero(f.Type)): // an empty one would come back nil
 			return t.String() + "." + f.Name
+		case flat && f.Type.Kind() == reflect.Pointer && !leavesTrace(inner):
+			return t.String() + "." + f.Name + ", which comes back nil if its fields are left out,"
 		case flat:
 			if names[inner] {
 				return t.String() + "." + f.Name + ", which is embedded twice,"
@@ -250,8 +280,8 @@ func embedded(f *reflect.StructField, name string) (t reflect.Type, is bool) {
 
 // fieldTag returns the name that a tag gives a field, if any, and the rest of the tag.
 func fieldTag(f *reflect.StructField) (name, options string) {
-	tag, ok := f.Tag.Lookup("cbor")
-	if !ok {
+	tag := f.Tag.Get("cbor")
+	if tag == "" {
 		tag = f.Tag.Get("json")
 	}
 	name, options, _ = strings.Cut(tag, ",")

@@ -119,7 +119,23 @@ type (
 		*Deep
 		N int
 	}
-	flat struct {
+	jsonLost struct {
+		A int
+		N int `cbor:"" json:"-"`
+	}
+	jsonNamed struct {
+		N int `cbor:"N"`
+		M int `cbor:"" json:"N"`
+	}
+	window   struct{ From, To int }
+	windowed struct {
+		W window `cbor:",omitzero"`
+	}
+	Traceless struct {
+		N int `cbor:",omitempty"`
+	}
+	onTraceless struct{ *Traceless }
+	flat        struct {
 		inner
 		*Deep
 		M  map[string][]*inner
@@ -129,6 +145,9 @@ type (
 )
 
 var _ = embedding{hidden: hidden{n: 1}} // nothing else uses the fields
+
+// IsZero looks at a part.
+func (w window) IsZero() bool { return w.From == 0 }
 
 // accounts are a sort of entities.
 type accounts struct{}
@@ -178,6 +197,13 @@ func TestLostState(t *testing.T) {
 		"embedded in itself":            {refused[Self](), "Self.Self"},
 		"covered by an outer field":     {refused[covered](), "covered.N"},
 		"besides an embedded encoder":   {refused[wide](), "wide.N"},
+		"left out, as JSON says":        {refused[jsonLost](), "jsonLost.N"},
+		"two of one name, one in JSON":  {refused[jsonNamed](), "jsonNamed.M"},
+		"a pointer to a slice":          {refused[struct{ P *[]int }](), "*[]int"},
+		"a pointer to a map":            {refused[[]*map[string]int](), "*map[string]int"},
+		"a pointer to a pointer":        {refused[struct{ P **int }](), "**int"},
+		"left out by its own word":      {refused[windowed](), "windowed.W"},
+		"embedded, and all left out":    {refused[onTraceless](), "onTraceless.Traceless"},
 		"an encoder that is no decoder": {refused[struct{ E encoder }](), "encoder"},
 	} {
 		if tt.got == "" || !strings.Contains(tt.got, tt.says) {

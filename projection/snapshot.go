@@ -13,7 +13,7 @@ import (
 type snapshot struct {
 	_      struct{} `cbor:",toarray"`
 	Format uint     // snapshotFormat
-	Of     string   // what it is made of: see target.of
+	Of     string   // what it is made of: see target.makes
 	AsOf   int64    // when everything visible was in it, in microseconds since 1970
 	Seq    event.Seq
 	Hash   event.Hash
@@ -55,8 +55,8 @@ func (t *target[S]) id() string {
 	return fmt.Sprintf("%s/%d/%s", t.p.spec.Name, t.p.spec.Version, t.key)
 }
 
-// of says what a snapshot is made of: the query, and the payload types as the handlers see them.
-func (t *target[S]) of() string {
+// makes says what a snapshot is made of: the query, and the payload types as the handlers see them.
+func (t *target[S]) makes() string {
 	q := t.query
 	q.After = 0
 	s := q.String()
@@ -67,19 +67,19 @@ func (t *target[S]) of() string {
 }
 
 // whole says which projection and key a state is of, and what it is made of.
-func (t *target[S]) whole() string { return t.id() + ": " + t.of() }
+func (t *target[S]) whole() string { return t.id() + ": " + t.makes() }
 
 // load returns the state of the snapshot and when it was up to date, or nil if there is none that can be used.
 func (t *target[S]) load(snaps Snapshots) (*State[S], time.Time, error) {
 	var s snapshot
-	if !s.decode(t.id(), snaps.LoadSnapshot(t.id())) || s.Of != t.of() {
+	if !s.decode(t.id(), snaps.LoadSnapshot(t.id())) || s.Of != t.makes() {
 		return nil, time.Time{}, nil
 	}
 	if ok, err := anchored(snaps, s.Seq, s.Hash); err != nil || !ok && s.Seq > 0 {
 		return nil, time.Time{}, err
 	}
-	if len(s.State) > t.p.spec.MaxStateBytes {
-		return nil, time.Time{}, &TooLargeError{t.p.spec.Name, t.key, s.Seq, len(s.State), t.p.spec.MaxStateBytes}
+	if len(s.State) > t.p.spec.MaxStateBytes { // the bound was another; what the state has become may fit
+		return nil, time.Time{}, nil
 	}
 	state := &State[S]{Of: t.whole(), Seq: s.Seq, Hash: s.Hash, Events: s.Events}
 	if event.Unmarshal(s.State, &state.Value) != nil {
@@ -90,7 +90,7 @@ func (t *target[S]) load(snaps Snapshots) (*State[S], time.Time, error) {
 
 // save keeps the state, which is encoded in b.
 func (t *target[S]) save(snaps Snapshots, b []byte) error {
-	s := snapshot{Format: snapshotFormat, Of: t.of(), AsOf: t.began.UnixMicro(),
+	s := snapshot{Format: snapshotFormat, Of: t.makes(), AsOf: t.began.UnixMicro(),
 		Seq: t.dst.Seq, Hash: t.dst.Hash, Events: t.dst.Events, State: b}
 	kept, err := s.encode(t.id())
 	if err == nil {

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,22 @@ func TestSnapshotOfAnother(t *testing.T) {
 	src.read = 0
 	if must[State[account]](t)(Get(src, MustNew(s), "b", Consistent)); src.read != 4 {
 		t.Errorf("%d events read", src.read)
+	}
+}
+
+// A snapshot that is larger than states may be now is left aside: what the state has become may fit.
+func TestSnapshotTooLarge(t *testing.T) {
+	src := newMemory()
+	last := Spec[string]{Name: "last", Version: 1, SnapshotEvery: 1, Handlers: []Handler[string]{On(func(s *string, _ event.Event, n noted) error {
+		*s = n.Text
+		return nil
+	})}}
+	src.append(key, noted{strings.Repeat("x", 900)})
+	must[State[string]](t)(Get(src, MustNew(last), key, Consistent))
+	src.append(key, noted{"short"})
+	last.MaxStateBytes = 500
+	if s := must[State[string]](t)(Get(src, MustNew(last), key, Consistent)); s.Value != "short" || src.saved != 2 {
+		t.Errorf("%q after %d snapshots", s.Value, src.saved)
 	}
 }
 
