@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/batpak/batpak/chain"
@@ -163,7 +164,9 @@ func goroutine() int64 {
 var denialAt = event.At("batpak:store", "denial")
 
 // A DenialRecord is the payload of an event that records a denial, of kind [event.KindDenial], entity "batpak:store" and
-// scope "denial". What was to be appended is named by its coordinate, its type and the hash of its payload.
+// scope "denial". What was to be appended is named by its coordinate, its type and the hash of its payload. Texts of the denial
+// are cut at 1 KiB and at what is not UTF-8, and its facts at 64, so that no denial is too large to be recorded; MaxPayload
+// does not count.
 type DenialRecord struct {
 	Entity  string       `cbor:"entity"`
 	Scope   string       `cbor:"scope"`
@@ -171,7 +174,7 @@ type DenialRecord struct {
 	Kind    Kind         `cbor:"kind"`
 	Version uint16       `cbor:"version"`
 	Content Hash         `cbor:"content"`
-	Key     string       `cbor:"key"` // idempotency key
+	Key     []byte       `cbor:"key"` // idempotency key
 	Denial  gates.Denial `cbor:"denial"`
 }
 
@@ -193,19 +196,50 @@ func (s *Store) RecordDenial(p Proposal, denial *gates.Denial) (Receipt, error) 
 	if err != nil {
 		return Receipt{}, err
 	}
-	return s.recordDenial(&DenialRecord{p.At.Entity, p.At.Scope, p.Lane, t.Kind, t.Version, chain.Content(data), p.Key, *denial})
+	return s.recordDenial(&DenialRecord{p.At.Entity, p.At.Scope, p.Lane, t.Kind, t.Version, chain.Content(data), []byte(p.Key), *denial})
 }
 
 func (s *Store) recordDenial(r *DenialRecord) (Receipt, error) {
+	r.Denial = storable(&r.Denial)
 	b, err := event.Marshal(r)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, fmt.Errorf("record of a denial of %s/%d: %w", r.Entity, r.Lane, err)
 	}
 	receipts, err := s.Commit(Proposal{At: denialAt, Payload: system{event.KindDenial, b}})
 	if err != nil {
-		return Receipt{}, fmt.Errorf("record of a denial: %w", err)
+		return Receipt{}, fmt.Errorf("record of a denial of %s/%d: %w", r.Entity, r.Lane, err)
 	}
 	return receipts[0], nil
+}
+
+// Bounds of what is recorded of a denial.
+const (
+	maxDenialText  = 1 << 10
+	maxDenialFacts = 64
+)
+
+// storable returns a copy of a denial that can be recorded.
+func storable(d *gates.Denial) gates.Denial {
+	c := gates.Denial{Gate: storableText(d.Gate), Code: storableText(d.Code), Message: storableText(d.Message), Trace: d.Trace}
+	for _, p := range d.Context[:min(len(d.Context), maxDenialFacts)] {
+		c.Context = append(c.Context, gates.Pair{Name: storableText(p.Name), Value: storableText(p.Value)})
+	}
+	c.Trace.Pipeline = storableText(d.Trace.Pipeline)
+	c.Trace.At = event.At(storableText(d.Trace.At.Entity), storableText(d.Trace.At.Scope))
+	c.Trace.Evaluations = slices.Clone(d.Trace.Evaluations)
+	for i := range c.Trace.Evaluations {
+		e := &c.Trace.Evaluations[i]
+		e.Gate, e.Code, e.Message = storableText(e.Gate), storableText(e.Code), storableText(e.Message)
+	}
+	return c
+}
+
+// storableText is at most maxDenialText bytes of s, and UTF-8.
+func storableText(s string) string {
+	if len(s) <= maxDenialText {
+		return strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return strings.ToValidUTF8(s[:maxDenialText-len("…")], "") + "…"
 }
 
 // recorded returns err, and if it is the denial of one of the drafts, records that.
@@ -215,7 +249,7 @@ func (s *Store) recorded(drafts []draft, err error) error {
 		return err
 	}
 	h := &drafts[denied.Item].header
-	receipt, failed := s.recordDenial(&DenialRecord{h.Entity, h.Scope, h.Lane, h.Kind, h.PayloadVersion, h.Content, h.Key, *denied.Denial})
+	receipt, failed := s.recordDenial(&DenialRecord{h.Entity, h.Scope, h.Lane, h.Kind, h.PayloadVersion, h.Content, []byte(h.Key), *denied.Denial})
 	if failed != nil {
 		return errors.Join(err, failed)
 	}

@@ -293,6 +293,51 @@ func TestGatesOnEveryPath(t *testing.T) {
 	}
 }
 
+// No proposal and no gate can keep a denial from being recorded: not by a key or texts that are not UTF-8, not by their length,
+// and not by a bound of payloads.
+func TestDenialsOfAllSortsAreRecorded(t *testing.T) {
+	long := strings.Repeat("é", 1<<20)
+	var many []gates.Pair
+	for range 1000 {
+		many = append(many, gates.Pair{Name: "\xff" + long, Value: long[1:]})
+	}
+	for name, tt := range map[string]struct {
+		key    string
+		denial gates.Denial
+	}{
+		"key":              {"\xff\xfe", gates.Denial{Code: "NO", Message: "no"}},
+		"longest key":      {strings.Repeat("\xff", event.MaxKeyBytes), gates.Denial{Code: "NO"}},
+		"message":          {"", gates.Denial{Code: "NO", Message: "\xff"}},
+		"code":             {"", gates.Denial{Code: "\xff"}},
+		"long message":     {"", gates.Denial{Code: "NO", Message: long}},
+		"odd long message": {"", gates.Denial{Code: "NO", Message: "x" + long}},
+		"facts":            {"", gates.Denial{Code: "NO", Context: many}},
+	} {
+		gate := gates.Gate[struct{}]{Name: "no", Check: func(struct{}, Event) *gates.Denial { return &tt.denial }}
+		s := openTest(t, memoryDir(t), &Options{Gates: gateSet(t, gate), RecordDenials: true, MaxPayload: 20})
+		_, err := s.Commit(Proposal{At: At("a", "s"), Payload: withdrawal{1}, Key: tt.key})
+		var denied *DeniedError
+		if !errors.As(err, &denied) || denied.Recorded == nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		e, err := s.Get(denied.Recorded.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Decode[DenialRecord](e)
+		if err != nil || string(r.Key) != tt.key || len(r.Denial.Context) != min(len(tt.denial.Context), maxDenialFacts) {
+			t.Errorf("%s: key %q, %d facts, %v", name, r.Key, len(r.Denial.Context), err)
+		}
+		if m := r.Denial.Message; len(m) > maxDenialText || len(tt.denial.Message) > maxDenialText && (len(m) < maxDenialText-8 || !strings.HasSuffix(m, "é…")) {
+			t.Errorf("%s: message of %d bytes", name, len(m))
+		}
+		if denied.Denial.Message != tt.denial.Message {
+			t.Errorf("%s: the caller's message has changed", name)
+		}
+		closeTest(t, s)
+	}
+}
+
 func denialEntity(path string) string {
 	if path == "a reaction" {
 		return "parcel:order:1"

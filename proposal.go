@@ -132,7 +132,7 @@ func (d *draft) prepare(p *Proposal, i int, o *Options, trusted bool) error {
 	if err := d.encode(p, o.Types); err != nil {
 		return err
 	}
-	if len(d.data) > o.MaxPayload {
+	if len(d.data) > o.MaxPayload && !d.ours() {
 		return fmt.Errorf("payload of %d bytes, at most %d: %w", len(d.data), o.MaxPayload, ErrTooLarge)
 	}
 	h := &d.header
