@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // An EntitySort is a type that stands for one sort of entity: its ids have this prefix. It is used for nothing but to
@@ -65,6 +66,9 @@ func (id EntityID[T]) MarshalCBOR() ([]byte, error) { return Marshal(id.entity) 
 
 // UnmarshalCBOR reads what MarshalCBOR writes, the zero id included.
 func (id *EntityID[T]) UnmarshalCBOR(b []byte) error {
+	if text, rest, ok := readString(b, majorText, 1); ok && len(rest) == 0 && utf8.Valid(text) {
+		return id.UnmarshalText(text)
+	}
 	var text string
 	if err := Unmarshal(b, &text); err != nil {
 		return err

@@ -28,8 +28,8 @@ func Upcast[Old, New any](from uint16, f func(Old) (New, error)) Step {
 				err = fmt.Errorf("panic: %v", p)
 			}
 		}()
-		var old Old
-		if err := Unmarshal(payload, &old); err != nil {
+		old, err := decodeNew[Old](payload)
+		if err != nil {
 			return nil, err
 		}
 		next, err := f(old)
