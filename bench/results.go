@@ -43,6 +43,9 @@ func newReport(c *command, r *runner, dir string) *report {
 		Machine: readMachine(dir), Effort: c.effort.name, Seed: c.seed, Began: r.started.UTC().Truncate(time.Second),
 		Took: time.Since(r.started).Seconds(), Systems: c.systems, Left: r.left, Results: r.results,
 	}
+	for i := range rep.Results {
+		rep.Results[i].Dir, rep.Results[i].Profile = "", "" // of this run, and gone
+	}
 	rep.medians()
 	return rep
 }
