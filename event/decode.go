@@ -229,6 +229,9 @@ func setPointer(elem set) set {
 			f.SetZero()
 			return b[1:], true
 		}
+		if len(b) > 0 && b[0] == cborUndefined {
+			return nil, false
+		}
 		v := reflect.New(f.Type().Elem())
 		f.Set(v)
 		return elem(v.Elem(), b, depth)

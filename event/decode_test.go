@@ -27,6 +27,7 @@ type (
 		Bytes  []byte `cbor:"bytes"`
 		Yes    bool   `cbor:"yes"`
 		Left   string `cbor:"-"`
+		//lint:ignore U1000 no key may set it
 		hidden int
 		Dash   string `cbor:"-,"`
 	}
@@ -53,6 +54,7 @@ type (
 		Texts   [][]string      `cbor:"texts"`
 		Err     error           `cbor:"err"`
 		Binary  bytewise        `cbor:"binary"`
+		Keyed   *numbered       `cbor:"keyed"`
 	}
 	numbered struct {
 		A int `cbor:"1,keyasint"`
@@ -141,7 +143,7 @@ func FuzzPlanned(f *testing.F) {
 		f.Fatal(err)
 	}
 	keys := []string{"text", "level", "int", "small", "uint", "word", "float", "Single", "bytes", "yes", "Left", "-", "hidden", "other",
-		"flat", "pointer", "time", "names", "map", "any", "own", "array", "words", "raw", "fn", "self", "flats", "next", "number", "owns", "ownat", "tag", "big", "texts", "err", "binary", "a", "1", "", "aa"}
+		"flat", "pointer", "time", "names", "map", "any", "own", "array", "words", "raw", "fn", "self", "flats", "next", "number", "owns", "ownat", "tag", "big", "texts", "err", "binary", "keyed", "a", "1", "", "aa"}
 	for _, disorder := range []string{"a2647465787460626161f6", "a2626161f660f6", "a26474657874606474657874f6", "a264746578746000f6", "a264746578746040f6", "a2647a7a7a7a00647a7a7a7900"} {
 		f.Add(unhex(f, disorder), uint8(0), []byte{0x60}, uint8(0), []byte{0x60})
 	}
