@@ -14,7 +14,7 @@ type Type struct {
 	Version uint16
 }
 
-// A Payload is a Go type, not a pointer, whose values are stored as events. EventType must return the same Type for every value,
+// A Payload is a Go type, neither a pointer nor an interface, whose values are stored as events. EventType must return the same Type for every value,
 // including the zero value; it is called on append and on [Decode], from any goroutine. A type with a version above 1
 // is an [Upcaster] too.
 type Payload interface {
@@ -59,15 +59,15 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 // Decode returns the payload of e as a P. One that older code wrote is lifted by the steps of P, in memory; what is stored
 // stays as it is. The error is a [*DecodeError]: with [ErrKindMismatch] if e is of another kind, with [ErrFutureVersion] if
 // it was written by newer code, with [ErrPastVersion] if a step from its version is missing or fails, and with [ErrInvalid]
-// if the bytes are not a canonical encoding of a P. Version 0, an event appended without a type, is read as the current
-// version.
+// if the bytes are not a canonical encoding of a P, or P is a pointer or an interface. Version 0, an event appended without
+// a type, is read as the current version.
 func Decode[P Payload](e Event) (P, error) {
 	var p P
-	if isPointer[P]() {
-		return p, &DecodeError{Seq: e.Seq, Kind: e.Kind, Version: e.PayloadVersion, Err: fmt.Errorf("%T is a pointer: %w", p, ErrInvalid)}
+	t, err := typeOf[P]()
+	if err != nil {
+		return p, &DecodeError{Seq: e.Seq, Kind: e.Kind, Version: e.PayloadVersion, Err: err}
 	}
-	t := p.EventType()
-	payload, err := e.Payload, error(nil)
+	payload := e.Payload
 	switch {
 	case e.Kind != t.Kind:
 		err = ErrKindMismatch
@@ -89,8 +89,18 @@ func Decode[P Payload](e Event) (P, error) {
 	return p, nil
 }
 
-// isPointer reports whether P is a pointer, whose zero value could not say its type.
-func isPointer[P Payload]() bool { return reflect.TypeFor[P]().Kind() == reflect.Pointer }
+// typeOf returns what P says of itself. A pointer or an interface cannot be asked, since its zero value is nil: the error is a
+// [*TypeError].
+func typeOf[P Payload]() (Type, error) {
+	var p P
+	switch t := reflect.TypeFor[P](); t.Kind() {
+	case reflect.Pointer:
+		return Type{}, &TypeError{GoType: t.String(), Problem: "it is a pointer"}
+	case reflect.Interface:
+		return Type{}, &TypeError{GoType: t.String(), Problem: "it is an interface"}
+	}
+	return p.EventType(), nil
+}
 
 // A Typed is an event with its payload decoded.
 type Typed[P Payload] struct {
@@ -99,13 +109,16 @@ type Typed[P Payload] struct {
 }
 
 // Each yields the events of one payload type, decoded, and skips those of other kinds. An error, of the sequence or of
-// [Decode], is the last pair.
+// [Decode], is the last pair; a P that is a pointer or an interface is a [*TypeError], and the only one.
 func Each[P Payload](events iter.Seq2[Event, error]) iter.Seq2[Typed[P], error] {
-	var p P
-	kind := p.EventType().Kind
+	t, bad := typeOf[P]()
 	return func(yield func(Typed[P], error) bool) {
+		if bad != nil {
+			yield(Typed[P]{}, bad)
+			return
+		}
 		for e, err := range events {
-			if err == nil && e.Kind != kind {
+			if err == nil && e.Kind != t.Kind {
 				continue
 			}
 			typed := Typed[P]{Event: e}

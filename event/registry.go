@@ -2,8 +2,10 @@ package event
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 )
 
@@ -24,12 +26,13 @@ type Registered struct {
 // Register returns P for [NewRegistry]. Of the reserved kinds those that batpak's own events have may be registered, to be read.
 func Register[P Payload]() Registered {
 	var p P
-	r := Registered{goType: fmt.Sprintf("%T", p), decode: func(e Event) (Payload, error) { return Decode[P](e) }}
-	if isPointer[P]() {
-		r.bad = "it is a pointer"
+	r := Registered{goType: reflect.TypeFor[P]().String(), decode: func(e Event) (Payload, error) { return Decode[P](e) }}
+	typ, err := typeOf[P]()
+	if bad, ok := errors.AsType[*TypeError](err); ok {
+		r.bad = bad.Problem
 		return r
 	}
-	r.typ = p.EventType()
+	r.typ = typ
 	if err := r.typ.Validate(); err != nil && !r.typ.ours() {
 		r.bad = err.Error()
 	} else {
@@ -50,16 +53,19 @@ type TypeError struct {
 	Problem string
 }
 
-// Error names the Go type, its kind and the problem.
+// Error names the Go type, its kind if that is known, and the problem.
 func (e *TypeError) Error() string {
+	if e.Type == (Type{}) {
+		return fmt.Sprintf("payload type %s: %s", e.GoType, e.Problem)
+	}
 	return fmt.Sprintf("payload type %s (%q, kind %s, version %d): %s", e.GoType, e.Type.Name, e.Type.Kind, e.Type.Version, e.Problem)
 }
 
 // Is reports whether target is [ErrInvalid].
 func (e *TypeError) Is(target error) bool { return target == ErrInvalid }
 
-// NewRegistry returns the registry of these types, or a [*TypeError]: for version 0, a reserved kind, a step missing
-// between version 1 and the current one or there twice, and two types of one kind.
+// NewRegistry returns the registry of these types, or a [*TypeError]: for a pointer or an interface, version 0, a reserved kind,
+// a step missing between version 1 and the current one or there twice, and two types of one kind.
 func NewRegistry(types ...Registered) (*Registry, error) {
 	r := &Registry{make(map[Kind]Registered, len(types))}
 	for _, t := range types {

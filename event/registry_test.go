@@ -49,6 +49,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"null":             decodeErr[price](Event{Header: Header{Kind: 0x2001}, Payload: []byte{0xF6}}),
 		"undefined":        decodeErr[price](Event{Header: Header{Kind: 0x2001}, Payload: []byte{0xF7}}),
 		"a pointer":        decodeErr[*price](priced(t, 3, price{1, "EUR"})),
+		"an interface":     decodeErr[Payload](priced(t, 3, price{1, "EUR"})),
+		"an Upcaster":      decodeErr[Upcaster](priced(t, 3, price{1, "EUR"})),
 		"a step's panic":   decodeErr[price](priced(t, 2, nil)),
 		"a nil's encoding": proposalErr((*price)(nil)),
 	} {
@@ -160,7 +162,9 @@ func TestRegistry(t *testing.T) {
 	}{
 		"version 0":            {[]Registered{Register[noVersion]()}, "version 0"},
 		"a reserved kind":      {[]Registered{Register[system]()}, "reserved"},
-		"a pointer":            {[]Registered{Register[*price]()}, "pointer"},
+		"a pointer":            {[]Registered{Register[*price]()}, "payload type *event.price: it is a pointer"},
+		"an interface":         {[]Registered{Register[Payload]()}, "payload type event.Payload: it is an interface"},
+		"another interface":    {[]Registered{Register[Upcaster]()}, "payload type event.Upcaster: it is an interface"},
 		"the zero Registered":  {[]Registered{{}}, "not made by"},
 		"a step of nothing":    {[]Registered{Register[stepless]()}, "without a function"},
 		"no steps":             {[]Registered{Register[noSteps]()}, "no upcast from version 1 to 2"},
@@ -291,6 +295,42 @@ func TestEach(t *testing.T) {
 	for range Each[price](all(nil)) { // nothing is asked for after the loop has ended: the sequence would panic
 		break
 	}
+}
+
+// TestNilTypes: what has nil for its zero value is no payload type, and the error says so wherever one is named.
+func TestNilTypes(t *testing.T) {
+	for _, tt := range []struct {
+		goType, problem string
+		errs            []error
+	}{
+		{"*event.price", "it is a pointer", nilTypeErrs[*price](t)},
+		{"event.Payload", "it is an interface", nilTypeErrs[Payload](t)},
+		{"event.Upcaster", "it is an interface", nilTypeErrs[Upcaster](t)},
+	} {
+		for i, err := range tt.errs {
+			var bad *TypeError
+			if !errors.As(err, &bad) || bad.GoType != tt.goType || bad.Problem != tt.problem || !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s, call %d: %v", tt.goType, i, err)
+			}
+		}
+	}
+}
+
+// nilTypeErrs are the errors of all that takes a payload type. Each says so once, without asking for an event.
+func nilTypeErrs[P Payload](t *testing.T) []error {
+	_, registry := NewRegistry(Register[P]())
+	_, router := NewRouter(On(func(int, Event, P) error { return nil }))
+	all := []error{decodeErr[P](priced(t, 3, price{1, "EUR"})), registry, router}
+	none := func(func(Event, error) bool) { t.Error("an event was asked for") }
+	pairs := 0
+	for _, err := range Each[P](none) {
+		pairs++
+		all = append(all, err)
+	}
+	if pairs != 1 {
+		t.Errorf("%d pairs", pairs)
+	}
+	return all
 }
 
 type account struct{}
