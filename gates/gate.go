@@ -11,6 +11,8 @@ import "github.com/batpak/batpak/event"
 type Gate[C any] struct {
 	Name  string // printable ASCII, its own within a [Set]
 	Check func(c C, e event.Event) *Denial
+
+	bad error // why On could not make the gate, which NewSet says
 }
 
 // Codes of the denials that this package makes itself.
@@ -21,14 +23,16 @@ const (
 )
 
 // On returns a gate for events of one payload type. Events of other kinds pass. A payload that [event.Decode] refuses is
-// denied with [CodeUndecodable].
+// denied with [CodeUndecodable]. A payload type that [event.NewRegistry] refuses makes a gate without Check, which [NewSet] refuses.
 func On[C any, P event.Payload](name string, check func(c C, e event.Event, p P) *Denial) Gate[C] {
 	if check == nil {
 		return Gate[C]{Name: name} // which NewSet refuses
 	}
-	var zero P
-	kind := zero.EventType().Kind
-	return Gate[C]{name, func(c C, e event.Event) *Denial {
+	kind, err := kindOf(event.Register[P]())
+	if err != nil {
+		return Gate[C]{Name: name, bad: err}
+	}
+	return Gate[C]{Name: name, Check: func(c C, e event.Event) *Denial {
 		if e.Kind != kind {
 			return nil
 		}
@@ -38,4 +42,13 @@ func On[C any, P event.Payload](name string, check func(c C, e event.Event, p P)
 		}
 		return check(c, e, p)
 	}}
+}
+
+// kindOf returns the kind of a payload type. The error is that of [event.NewRegistry].
+func kindOf(t event.Registered) (event.Kind, error) {
+	r, err := event.NewRegistry(t)
+	if err != nil {
+		return 0, err
+	}
+	return r.Types()[0].Kind, nil
 }

@@ -66,10 +66,17 @@ func TestNewSet(t *testing.T) {
 		"name twice":       {{Name: "a", Check: pass}, {Name: "b", Check: pass}, {Name: "a", Check: pass}},
 		"no check":         {{Name: "a"}},
 		"no typed check":   {gates.On[caller, withdrawn]("a", nil)},
+		"a pointer":        {gates.On("a", func(caller, event.Event, *withdrawn) *gates.Denial { return nil })},
+		"an interface":     {gates.On("a", func(caller, event.Event, event.Payload) *gates.Denial { return nil })},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if set, err := gates.NewSet(list...); !errors.Is(err, event.ErrInvalid) || set != nil {
+			set, err := gates.NewSet(list...)
+			if !errors.Is(err, event.ErrInvalid) || set != nil {
 				t.Errorf("got %v, %v", set, err)
+			}
+			var bad *event.TypeError
+			if want := map[string]string{"a pointer": "*gates_test.withdrawn", "an interface": "event.Payload"}[name]; want != "" && (!errors.As(err, &bad) || bad.GoType != want) {
+				t.Errorf("%v does not name %s", err, want)
 			}
 		})
 	}

@@ -45,7 +45,7 @@ func Invariant[S any](name string, fold func(s *S, e event.Event) error, check f
 		return Gate[Head]{Name: name} // which NewSet refuses
 	}
 	m := &memory[S]{fold: fold, check: check, flat: flat(reflect.TypeFor[S]()), states: map[event.Stream]kept[S]{}}
-	return Gate[Head]{name, m.judge}
+	return Gate[Head]{Name: name, Check: m.judge}
 }
 
 // A memory is the states that an invariant keeps.

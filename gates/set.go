@@ -14,7 +14,7 @@ type Set[C any] struct {
 }
 
 // NewSet returns the set of these gates. The error matches [event.ErrInvalid]: for a name that is empty, not printable ASCII
-// or there twice, and for a gate without Check.
+// or there twice, for a gate without Check, and for one that [On] made for a type that is no payload type.
 func NewSet[C any](gates ...Gate[C]) (*Set[C], error) {
 	seen := make(map[string]bool, len(gates))
 	for i, g := range gates {
@@ -23,6 +23,8 @@ func NewSet[C any](gates ...Gate[C]) (*Set[C], error) {
 			return nil, fmt.Errorf("gate %d: name %q is not printable ASCII: %w", i, g.Name, event.ErrInvalid)
 		case seen[g.Name]:
 			return nil, fmt.Errorf("gate %d: name %q is there twice: %w", i, g.Name, event.ErrInvalid)
+		case g.bad != nil:
+			return nil, fmt.Errorf("gate %d: %q: %w", i, g.Name, g.bad)
 		case g.Check == nil:
 			return nil, fmt.Errorf("gate %d: %q has no check: %w", i, g.Name, event.ErrInvalid)
 		}

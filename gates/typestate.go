@@ -30,12 +30,10 @@ type AnyTransition interface {
 // An edge is a transition without its types.
 type edge struct {
 	from, to, payload reflect.Type
-	kind              event.Kind
 }
 
 func (Transition[From, To, P]) edge() edge {
-	var p P
-	return edge{reflect.TypeFor[From](), reflect.TypeFor[To](), reflect.TypeFor[P](), p.EventType().Kind}
+	return edge{reflect.TypeFor[From](), reflect.TypeFor[To](), reflect.TypeFor[P]()}
 }
 
 func (Transition[From, To, P]) registered() event.Registered { return event.Register[P]() }
@@ -47,9 +45,10 @@ type Machine[Initial any] struct {
 	graph *graph
 }
 
-// A graph is the transitions of a machine.
+// A graph is the transitions of a machine, and the kinds of their payload types.
 type graph struct {
 	edges map[step]edge
+	kinds map[reflect.Type]event.Kind
 }
 
 // A step is a state and the kind of the event that it meets.
@@ -67,15 +66,18 @@ func (g *graph) next(s step) (edge, bool) {
 	return e, ok
 }
 
-// NewMachine returns the machine of these transitions. It refuses, with an error that matches [event.ErrInvalid], two
-// transitions from one state with one kind, two states of one name, and payload types that [event.NewRegistry] refuses.
+// NewMachine returns the machine of these transitions. It refuses, with an error that matches [event.ErrInvalid], a nil
+// transition, two transitions from one state with one kind, two states of one name, and payload types that
+// [event.NewRegistry] refuses.
 func NewMachine[Initial any](transitions ...AnyTransition) (*Machine[Initial], error) {
-	g := &graph{make(map[step]edge, len(transitions))}
+	g := &graph{make(map[step]edge, len(transitions)), map[reflect.Type]event.Kind{}}
 	initial := reflect.TypeFor[Initial]()
 	states := map[string]reflect.Type{stateName(initial): initial}
 	var types []event.Registered
-	known := map[reflect.Type]bool{}
-	for _, t := range transitions {
+	for i, t := range transitions {
+		if v := reflect.ValueOf(t); t == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+			return nil, fmt.Errorf("machine: transition %d is nil: %w", i, event.ErrInvalid)
+		}
 		e := t.edge()
 		for _, state := range [...]reflect.Type{e.from, e.to} {
 			if other, ok := states[stateName(state)]; ok && other != state {
@@ -83,20 +85,32 @@ func NewMachine[Initial any](transitions ...AnyTransition) (*Machine[Initial], e
 			}
 			states[stateName(state)] = state
 		}
-		if other, ok := g.edges[step{e.from, e.kind}]; ok {
-			return nil, fmt.Errorf("machine has two transitions from %s by kind %s, to %s and to %s: %w",
-				stateName(e.from), e.kind, stateName(other.to), stateName(e.to), event.ErrInvalid)
-		}
-		g.edges[step{e.from, e.kind}] = e
-		if !known[e.payload] {
-			known[e.payload] = true
+		if _, known := g.kinds[e.payload]; !known {
 			types = append(types, t.registered())
+		}
+		if err := g.add(e, t.registered()); err != nil {
+			return nil, err
 		}
 	}
 	if _, err := event.NewRegistry(types...); err != nil {
 		return nil, fmt.Errorf("machine: %w", err)
 	}
 	return &Machine[Initial]{graph: g}, nil
+}
+
+// add adds a transition, whose payload type is t.
+func (g *graph) add(e edge, t event.Registered) error {
+	kind, err := kindOf(t)
+	if err != nil {
+		return fmt.Errorf("machine: %w", err)
+	}
+	s := step{e.from, kind}
+	if other, ok := g.edges[s]; ok {
+		return fmt.Errorf("machine has two transitions from %s by kind %s, to %s and to %s: %w",
+			stateName(e.from), kind, stateName(other.to), stateName(e.to), event.ErrInvalid)
+	}
+	g.edges[s], g.kinds[e.payload] = e, kind
+	return nil
 }
 
 // stateName returns the name of a state without its package, if it has one.
@@ -143,8 +157,8 @@ func Apply[From, To any, P event.Payload, R any](commit func(...event.Proposal) 
 		return In[To]{}, none, fmt.Errorf("handle %w", ErrForged)
 	}
 	e := t.edge()
-	if known, _ := in.graph.next(step{e.from, e.kind}); known != e {
-		return In[To]{}, none, fmt.Errorf("machine has no transition from %s to %s by kind %s: %w", stateName(e.from), stateName(e.to), e.kind, event.ErrInvalid)
+	if known, _ := in.graph.next(step{e.from, in.graph.kinds[e.payload]}); known != e {
+		return In[To]{}, none, fmt.Errorf("machine has no transition from %s to %s by %s: %w", stateName(e.from), stateName(e.to), e.payload, event.ErrInvalid)
 	}
 	expect := event.ExpectClock(in.clock)
 	if in.clock == 0 {

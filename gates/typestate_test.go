@@ -78,6 +78,11 @@ func TestNewMachine(t *testing.T) {
 		"two states of one name":    {opening, gates.NewTransition[open, shut, closed]()},
 		"one named as the initial":  {gates.NewTransition[open, shut, closed]()},
 		"one kind from there twice": {closing, gates.NewTransition[open, gone, closed]()},
+		"by a pointer":              {gates.NewTransition[shutAlias, open, *opened]()},
+		"by an interface":           {opening, gates.NewTransition[open, gone, event.Payload]()},
+		"nil":                       {nil},
+		"nil behind another":        {opening, nil},
+		"a nil pointer":             {(*gates.Transition[shutAlias, open, opened])(nil)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if m, err := gates.NewMachine[shutAlias](list...); !errors.Is(err, event.ErrInvalid) || m != nil {
@@ -95,6 +100,18 @@ func TestNewMachine(t *testing.T) {
 }
 
 type shutAlias = shut
+
+// What cannot be the event of a transition is named in the error.
+func TestNewMachineNamesTheType(t *testing.T) {
+	for want, transition := range map[string]gates.AnyTransition{
+		"*gates_test.opened": gates.NewTransition[shut, open, *opened](), "event.Payload": gates.NewTransition[shut, open, event.Payload](),
+	} {
+		_, err := gates.NewMachine[shut](transition)
+		if bad := new(event.TypeError); !errors.As(err, &bad) || bad.GoType != want {
+			t.Errorf("%v does not name %s", err, want)
+		}
+	}
+}
 
 func TestApply(t *testing.T) {
 	store, m := openStore(t), doors(t)
@@ -153,6 +170,12 @@ func TestApplyRefuses(t *testing.T) {
 	elsewhere := gates.NewTransition[shut, gone, opened]()
 	if _, _, err := gates.Apply(l.commit, elsewhere, m.Begin(door), opened{}); !errors.Is(err, event.ErrInvalid) {
 		t.Error("transition to another state:", err)
+	}
+	if _, _, err := gates.Apply(l.commit, gates.NewTransition[shut, open, *opened](), m.Begin(door), nil); !errors.Is(err, event.ErrInvalid) {
+		t.Error("transition by a pointer:", err)
+	}
+	if _, _, err := gates.Apply(l.commit, gates.NewTransition[shut, open, event.Payload](), m.Begin(door), nil); !errors.Is(err, event.ErrInvalid) {
+		t.Error("transition by an interface:", err)
 	}
 	if len(l.proposals) > 0 {
 		t.Error(l.proposals)
