@@ -52,7 +52,8 @@ type Spec[S any] struct {
 	SnapshotEvery int
 }
 
-// A Projection is a checked [Spec]. It does not change and may be used from any goroutine, with any number of sources.
+// A Projection is a checked [Spec]. It does not change and may be used from any goroutine, with any number of sources. One that
+// [New] did not make is refused by whatever reads or folds with it.
 type Projection[S any] struct {
 	spec   Spec[S]
 	router *event.Router[*S]
@@ -102,7 +103,7 @@ func MustNew[S any](spec Spec[S]) *Projection[S] {
 
 // Init returns the state before the first event.
 func (p *Projection[S]) Init() S {
-	if p.spec.Init == nil {
+	if p == nil || p.spec.Init == nil {
 		var s S
 		return s
 	}
@@ -112,14 +113,28 @@ func (p *Projection[S]) Init() S {
 // Apply folds one event into s, whatever its query says. It is the step of every fold, for those who have the events
 // already.
 func (p *Projection[S]) Apply(s *S, e event.Event) error {
+	if err := p.made(); err != nil {
+		return err
+	}
 	if _, err := p.router.Route(s, e); err != nil {
 		return fmt.Errorf("projection %q: event %d: %w", p.spec.Name, e.Seq, err)
 	}
 	return nil
 }
 
+// made reports a projection that New did not make.
+func (p *Projection[S]) made() error {
+	if p == nil || p.router == nil {
+		return fmt.Errorf("projection onto %v was not made by New: %w", reflect.TypeFor[S](), event.ErrInvalid)
+	}
+	return nil
+}
+
 // query returns the events that the state of key is made of.
 func (p *Projection[S]) query(key string) (event.Query, error) {
+	if err := p.made(); err != nil {
+		return event.Query{}, err
+	}
 	if p.spec.Query == nil {
 		if key == "" {
 			return event.Query{}, fmt.Errorf("projection %q: no entity is named: %w", p.spec.Name, event.ErrInvalid)

@@ -40,6 +40,12 @@ func TestNew(t *testing.T) {
 		"a type without its steps": {func(s *Spec[account]) {
 			s.Handlers = append(s.Handlers, On(func(*account, event.Event, beyond) error { return nil }))
 		}, "no upcast"},
+		"a pointer": {func(s *Spec[account]) {
+			s.Handlers = append(s.Handlers, On(func(*account, event.Event, *other) error { return nil }))
+		}, "payload type *projection.other: it is a pointer"},
+		"an interface": {func(s *Spec[account]) {
+			s.Handlers = append(s.Handlers, On(func(*account, event.Event, event.Payload) error { return nil }))
+		}, "payload type event.Payload: it is an interface"},
 		"MaxStateBytes below 0":  {func(s *Spec[account]) { s.MaxStateBytes = -1 }, "out of bounds"},
 		"MaxStateBytes too high": {func(s *Spec[account]) { s.MaxStateBytes = MaxStateBytes + 1 }, "out of bounds"},
 		"SnapshotEvery below 0":  {func(s *Spec[account]) { s.SnapshotEvery = -1 }, "out of bounds"},
@@ -299,6 +305,25 @@ func TestApply(t *testing.T) {
 		}
 		if err != nil && !strings.Contains(err.Error(), `projection "balance": event 3`) {
 			t.Errorf("%s: %v does not say where", name, err)
+		}
+	}
+}
+
+// TestNotMade: a projection that New did not make is refused before anything is read, with the type of its state.
+func TestNotMade(t *testing.T) {
+	for name, p := range map[string]*Projection[account]{"zero": {}, "nil": nil} {
+		src := some()
+		all := append(errs(src, p), p.Apply(new(account), src.events[0]))
+		for _, err := range Watch(t.Context(), src, p, key) {
+			all = append(all, err)
+		}
+		for i, err := range all {
+			if !errors.Is(err, event.ErrInvalid) || !strings.Contains(err.Error(), "projection.account") {
+				t.Errorf("%s, call %d: %v", name, i, err)
+			}
+		}
+		if got := p.Init(); len(all) != 7 || src.queries+src.saved > 0 || got.Cents != 0 {
+			t.Errorf("%s: %d errors, %d queries, %+v", name, len(all), src.queries, got)
 		}
 	}
 }
