@@ -1,8 +1,13 @@
 package event
 
 import (
+	"bytes"
 	"errors"
+	"reflect"
+	"slices"
 	"testing"
+
+	"github.com/fxamacker/cbor/v2"
 )
 
 type moved struct {
@@ -48,6 +53,49 @@ func TestDecode(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+// A picture has bytes, on its own and in what the planned decoder leaves to the library.
+type picture struct {
+	Pixels []byte          `cbor:"pixels"`
+	Frames [][]byte        `cbor:"frames"`
+	Thumb  *thumb          `cbor:"thumb"`
+	Raw    cbor.RawMessage `cbor:"raw"`
+}
+
+type thumb struct {
+	Pixels []byte `cbor:"pixels"`
+}
+
+func (picture) EventType() Type { return Type{Kind: 0xF003, Name: "picture", Version: 1} }
+
+func samplePicture() picture {
+	return picture{[]byte("pixels"), [][]byte{[]byte("frame")}, &thumb{[]byte("thumb")}, cbor.RawMessage("\x63raw")}
+}
+
+// A decoded payload shares no bytes with the event: what is done to one is not seen in the other.
+func TestDecodedBytesAreACopy(t *testing.T) {
+	payload, err := Marshal(samplePicture())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Event{Header: Header{Kind: 0xF003, PayloadVersion: 1}, Payload: slices.Clone(payload)}
+	got, err := Decode[picture](e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(e.Payload)
+	if want := samplePicture(); !reflect.DeepEqual(got, want) {
+		t.Errorf("the value has changed with the event: %+v", got)
+	}
+	copy(e.Payload, payload)
+	for _, b := range [][]byte{got.Pixels, got.Frames[0], got.Thumb.Pixels, got.Raw} {
+		_ = append(b, "more"...) // nor has it room in the event
+		clear(b)
+	}
+	if !bytes.Equal(e.Payload, payload) {
+		t.Errorf("the event has changed with the value: %q", e.Payload)
 	}
 }
 
