@@ -438,6 +438,70 @@ func TestJudgedBytesAreWritten(t *testing.T) {
 	}
 }
 
+// scribble changes whatever can be changed of an event without changing its owner's copy of the struct.
+func scribble(e Event) {
+	clear(e.Payload)
+	for _, v := range e.Extensions {
+		clear(v)
+	}
+	delete(e.Extensions, "app.gone")
+	if e.Extensions != nil {
+		e.Extensions["app.new"] = []byte("new")
+	}
+}
+
+// TestGatesCannotChangeWhatIsStored has gates that write into the event they judge and into those of its stream before it, stored
+// and of the same commit. What is stored is what was proposed.
+func TestGatesCannotChangeWhatIsStored(t *testing.T) {
+	ext := func() map[string][]byte { return map[string][]byte{"app.gone": []byte("1"), "app.kept": []byte("2")} }
+	typed := Proposal{At: At("a", "s"), Payload: withdrawal{7}, Extensions: ext()}
+	raw := Proposal{At: At("a", "s"), Kind: event.KindData, Data: []byte("raw"), Extensions: ext()}
+	_, data, err := typed.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := [2]string{"raw", string(data)} // by the clock, from 1
+	late := func(h gates.Head, e Event) *gates.Denial {
+		for past, err := range h.Events(0) {
+			if want := kept[past.Clock%2]; err != nil || string(past.Payload) != want || past.Extensions["app.gone"] == nil {
+				t.Errorf("event %d before it has %q and %q, %v", past.Clock, past.Payload, past.Extensions, err)
+			}
+			scribble(past)
+		}
+		scribble(e)
+		return nil
+	}
+	for name, opts := range map[string]*Options{
+		"early":         {Gates: gateSet(t, gates.Gate[struct{}]{Name: "scribbles", Check: func(_ struct{}, e Event) *gates.Denial { scribble(e); return nil }})},
+		"at the commit": {CommitGates: gateSet(t, gates.Gate[gates.Head]{Name: "scribbles", Check: late})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openTest(t, dir, opts)
+			for range 2 {
+				if _, err := s.Commit(typed, raw, typed, raw); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(wholeReport(s.Verify(t.Context(), nil)), s.Close()); err != nil {
+				t.Error(err)
+			}
+			if string(raw.Data) != "raw" || !reflect.DeepEqual(typed.Extensions, ext()) {
+				t.Fatalf("the proposals have changed: %+v, %+v", typed, raw)
+			}
+			s = openTest(t, dir, nil)
+			for e, err := range s.Query(Query{}) {
+				if err != nil || string(e.Payload) != kept[e.Clock%2] || !reflect.DeepEqual(e.Extensions, ext()) {
+					t.Fatalf("event %d has %q and %q: %v", e.Seq, e.Payload, e.Extensions, err)
+				}
+			}
+			if rep, err := s.Verify(t.Context(), nil); err != nil || !rep.OK() || rep.Last != 8 {
+				t.Errorf("%+v, %v", rep, err)
+			}
+		})
+	}
+}
+
 // TestHeadOutsideItsGate uses a head when its gate has answered, from a later gate in the same goroutine, and from another
 // goroutine.
 func TestHeadOutsideItsGate(t *testing.T) {
