@@ -251,6 +251,133 @@ ok         b    b          b      b        items  values`
 	}
 }
 
+// A zipped is what a and b come to by the table of TestZip, in words: of a batch its items, of others a line of text.
+type zipped struct {
+	text  string
+	items []zipped
+	batch bool
+}
+
+// inWords returns an outcome as a zipped, with what show says of a value.
+func inWords[T any](o gates.Outcome[T], show func(T) string) zipped {
+	if items, ok := o.Items(); ok {
+		z := zipped{batch: true}
+		for _, item := range items {
+			z.items = append(z.items, inWords(item, show))
+		}
+		return z
+	}
+	if v, ok := o.Value(); ok {
+		return zipped{text: "ok " + show(v)}
+	}
+	if e, ok := o.Err(); ok {
+		return zipped{text: fmt.Sprintf("err %#v", *e)}
+	}
+	if c, ok := o.Cancelled(); ok {
+		return zipped{text: fmt.Sprintf("cancelled %#v", c)}
+	}
+	if r, ok := o.Retry(); ok {
+		return zipped{text: fmt.Sprintf("retry %#v", r)}
+	}
+	p, _ := o.Pending()
+	return zipped{text: fmt.Sprintf("pending %#v", p)}
+}
+
+// zipInWords is the model of Zip: what stands in the way, in the order of the table, and else pairs of values. A value beside a batch
+// is a batch of that value as long as the other.
+func zipInWords(a, b zipped) zipped {
+	for _, word := range []string{"err", "cancelled", "retry", "pending"} {
+		for _, z := range []zipped{a, b} {
+			if !z.batch && strings.HasPrefix(z.text, word+" ") {
+				return z
+			}
+		}
+	}
+	if !a.batch && !b.batch {
+		return zipped{text: "ok (" + a.text[3:] + ", " + b.text[3:] + ")"}
+	}
+	as, bs := a.items, b.items
+	if !a.batch {
+		as = slices.Repeat([]zipped{a}, len(bs))
+	}
+	if !b.batch {
+		bs = slices.Repeat([]zipped{b}, len(as))
+	}
+	if len(as) != len(bs) {
+		return zipped{text: "uneven"}
+	}
+	z := zipped{batch: true}
+	for i := range as {
+		z.items = append(z.items, zipInWords(as[i], bs[i]))
+	}
+	return z
+}
+
+// uneven makes the errors of batches that cannot be zipped what the model says, whose message is not its business.
+func (z zipped) uneven() zipped {
+	for i := range z.items {
+		z.items[i] = z.items[i].uneven()
+	}
+	if strings.HasPrefix(z.text, "err ") && strings.Contains(z.text, "cannot be zipped") {
+		z.text = "uneven"
+	}
+	return z
+}
+
+// drawBeside returns an outcome to zip with o: of batches mostly one of as many items, so that whole trees are zipped, and else a
+// batch of any length, a value or whatever comes.
+func drawBeside(t *rapid.T, o outcome) outcome {
+	items, ok := o.Items()
+	switch choice := rapid.IntRange(0, 7).Draw(t, "beside"); {
+	case ok && choice < 4:
+		for i := range items {
+			items[i] = drawBeside(t, items[i])
+		}
+		return gates.Batch(items...)
+	case choice < 5:
+		return gates.Ok(rapid.IntRange(-9, 9).Draw(t, "value"))
+	case choice < 7:
+		return drawBatch(t, 1)
+	}
+	return draw(t, 2)
+}
+
+// K8: zip of nested outcomes of all sorts is what the model says, and nothing is called for what is not there.
+func TestZipModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		for range 20 {
+			a := drawBeside(t, drawBatch(t, 2)) // more often a batch than draw makes one
+			b := drawBeside(t, a)
+			checkZip(t, a, b)
+			checkZip(t, b, a)
+		}
+	})
+}
+
+// checkZip zips two outcomes and compares what comes of it with the model.
+func checkZip(t *rapid.T, a, b outcome) {
+	t.Helper()
+	calls := 0
+	pair := func(x, y int) string { calls++; return fmt.Sprintf("(%d, %d)", x, y) }
+	got := inWords(gates.Zip(a, b, pair), func(s string) string { return s }).uneven()
+	number := func(n int) string { return fmt.Sprint(n) }
+	want := zipInWords(inWords(a, number), inWords(b, number))
+	if !reflect.DeepEqual(got, want) || calls != want.values() {
+		t.Fatalf("%+v and %+v, by %d calls: got %+v, want %+v", a, b, calls, got, want)
+	}
+}
+
+// values returns how many values there are.
+func (z zipped) values() (n int) {
+	for _, item := range z.items {
+		n += item.values()
+	}
+	if strings.HasPrefix(z.text, "ok ") {
+		n++
+	}
+	return n
+}
+
 // K9, and what comes between.
 func TestJoin(t *testing.T) {
 	ok, batch, internal := gates.Ok[int], gates.Batch[int], gates.ErrorInternal
