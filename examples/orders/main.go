@@ -136,10 +136,14 @@ func fulfil(ctx context.Context, store *batpak.Store, machine *gates.Machine[New
 		if err != nil {
 			return err
 		}
-		if _, _, err := gates.Apply(store.Commit, Ship, paid, OrderShipped{Parcel: parcel.ID.String()}); err != nil {
+		_, shipment, err := gates.Apply(store.Commit, Ship, paid, OrderShipped{Parcel: parcel.ID.String()})
+		if err != nil {
 			return err
 		}
-		fmt.Println(at.Entity, "is shipped; its parcel was caused by", parcel.Causation == payment.ID)
+		if parcel.Causation != payment.ID {
+			return fmt.Errorf("%s: parcel %s was not caused by payment %s", at.Entity, parcel.ID, payment.ID)
+		}
+		fmt.Println(at.Entity, "is paid by event", payment.Seq, "and shipped by", shipment.Seq)
 	}
 	if _, err := gates.Resume[Shipped](machine, at, store.Query(batpak.Query{Entity: at.Entity})); err != nil {
 		return err
