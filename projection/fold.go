@@ -191,8 +191,8 @@ func (t *target[S]) take(e event.Event) error {
 	if e.Seq <= t.dst.Seq || !t.query.Match(&e.Header) { // another target of the same state may have the same dst
 		return nil
 	}
-	if err := t.p.Apply(&t.dst.Value, e); err != nil {
-		return err
+	if err := t.p.handle(&t.dst.Value, e); err != nil {
+		return fmt.Errorf("projection %q: state of %q: %w", t.p.spec.Name, t.key, err)
 	}
 	t.dst.Seq, t.dst.Hash = e.Seq, e.Hash
 	t.dst.Events++

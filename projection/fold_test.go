@@ -2,6 +2,7 @@ package projection
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"testing"
@@ -172,6 +173,22 @@ func TestErrors(t *testing.T) {
 	}
 	if _, err := Get(src, p, key, AtMost(1)); !errors.Is(err, broken) {
 		t.Errorf("anchor: %v", err)
+	}
+}
+
+// TestErrorTexts: an error names the projection, the key and, once, the event.
+func TestErrorTexts(t *testing.T) {
+	for _, last := range []struct {
+		version uint16
+		payload []byte
+	}{{1, bytesOf(withdrawn{-1})}, {1, []byte{0xA1}}, {2, bytesOf(withdrawn{1})}} {
+		src := some()
+		src.put(event.Header{Entity: key, Scope: "bank", Kind: 0x1002, PayloadVersion: last.version}, last.payload)
+		_, err := Get(src, MustNew(balance()), key, Consistent)
+		begin := `projection "balance": state of "account:7": event 7`
+		if text := fmt.Sprint(err); !strings.HasPrefix(text, begin) || strings.Count(text, "event 7") != 1 {
+			t.Error(text)
+		}
 	}
 }
 

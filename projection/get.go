@@ -61,7 +61,7 @@ func deref[T any](p *T) T {
 // reports false, having read one event at most.
 func GetIfChanged[S any](src Source, p *Projection[S], key string, since event.Seq) (s State[S], changed bool, err error) {
 	q, err := p.query(key)
-	if err != nil {
+	if err != nil || q.Through != 0 && since >= q.Through {
 		return s, false, err
 	}
 	q.After, q.Limit = since, 1
@@ -91,7 +91,7 @@ type Follower interface {
 
 // Watch yields the state of a key as it is, and again whenever there are events that its query selects. A slow loop body misses no event:
 // it sees fewer states, each newer. A state belongs to the loop body, which may keep it. The last pair is the error,
-// [context.Cause] of ctx or that of a [Get].
+// [context.Cause] of ctx or that of a [Get]; there is none if the query has a Through and all up to it is folded.
 func Watch[S any](ctx context.Context, src Follower, p *Projection[S], key string) iter.Seq2[State[S], error] {
 	return func(yield func(State[S], error) bool) {
 		var s State[S]
@@ -105,21 +105,24 @@ func Watch[S any](ctx context.Context, src Follower, p *Projection[S], key strin
 			if !yield(own, err) || err != nil {
 				return
 			}
-			if err := next(ctx, src, t.query, s.Seq); err != nil {
+			more, err := next(ctx, src, t.query, s.Seq)
+			if err != nil {
 				yield(State[S]{}, err)
+			}
+			if !more {
 				return
 			}
 		}
 	}
 }
 
-// next returns when there is an event that q selects behind seq.
-func next(ctx context.Context, src Follower, q event.Query, seq event.Seq) error {
+// next waits for an event that q selects behind seq. It reports false if there can be none.
+func next(ctx context.Context, src Follower, q event.Query, seq event.Seq) (more bool, err error) {
 	q.After, q.Limit = seq, 1
 	for _, err := range src.Follow(ctx, q) {
-		return err
+		return err == nil, err
 	}
-	return fmt.Errorf("the last event of %v has been seen: %w", &q, event.ErrNotFound)
+	return false, nil
 }
 
 // clone returns the state with a value that shares nothing with it.

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -116,10 +117,19 @@ func (p *Projection[S]) Apply(s *S, e event.Event) error {
 	if err := p.made(); err != nil {
 		return err
 	}
-	if _, err := p.router.Route(s, e); err != nil {
-		return fmt.Errorf("projection %q: event %d: %w", p.spec.Name, e.Seq, err)
+	if err := p.handle(s, e); err != nil {
+		return fmt.Errorf("projection %q: %w", p.spec.Name, err)
 	}
 	return nil
+}
+
+// handle is Apply with an error that names the event alone.
+func (p *Projection[S]) handle(s *S, e event.Event) error {
+	_, err := p.router.Route(s, e)
+	if bad, ok := errors.AsType[*event.DecodeError](err); err == nil || ok && bad.Seq == e.Seq {
+		return err // which names it
+	}
+	return fmt.Errorf("event %d: %w", e.Seq, err)
 }
 
 // made reports a projection that New did not make.
