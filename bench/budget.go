@@ -85,6 +85,7 @@ func (rep *report) demands() []demand {
 		opening("open, clean, at "+sizeText(large), our("open", large), p("open", size), at, 80, 10, plain("open", size)),
 		within("open at "+sizeText(large)+" to"+at, our("open", large), our("open", size), openRow, 1.2),
 		within("resident after opening at "+sizeText(large)+" to"+at, our("open", large), our("open", size), memoryRow, 1.2),
+		within("index bytes per event at "+sizeText(large)+" to"+at, our("load", large), our("load", size), foldedRow, 1),
 		within("append onto "+sizeText(large)+" to"+at, our("grow", large), our("grow", size), rateRow, 0.8),
 		within("read by id at "+sizeText(large)+" to"+at, our("get", large), our("get", size), rateRow, 0.8),
 	}...)
@@ -168,7 +169,7 @@ func bounded(work, required string, r *result, value func(*result) float64, unit
 // within demands that a figure has at most, or at least, a ratio to another of ours.
 func within(work string, r, base *result, row row, bound float64) demand {
 	sign := "≥ "
-	if bound > 1 {
+	if bound >= 1 {
 		sign = "≤ "
 	}
 	d := demand{work: work, required: sign + ratioText(bound), missing: r == nil || base == nil || r == base}
@@ -178,7 +179,7 @@ func within(work string, r, base *result, row row, bound float64) demand {
 	d.measured, d.against = row.text(row.value(r))+" "+row.name, row.text(row.value(base))
 	d.ratio = row.value(r) / row.value(base)
 	d.met = d.ratio >= bound
-	if bound > 1 {
+	if bound >= 1 {
 		d.met = d.ratio <= bound
 	}
 	return d
