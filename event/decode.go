@@ -126,7 +126,7 @@ func newPlan(t reflect.Type) *plan {
 			continue
 		}
 		key := append(appendHead(nil, majorText, uint64(len(name))), name...)
-		p.fields = append(p.fields, planned{key, i, setter(f.Type)})
+		p.fields = append(p.fields, planned{key, i, setter(f.Type, nil)})
 	}
 	slices.SortFunc(p.fields, func(a, b planned) int { return bytes.Compare(a.key, b.key) })
 	for i := range p.fields {
@@ -171,14 +171,18 @@ func decodesItself(t reflect.Type) bool {
 // A set function is that of a planned field.
 type set = func(f reflect.Value, b []byte, depth int) (rest []byte, ok bool)
 
-// setter returns how values of a type are set.
-func setter(t reflect.Type) set {
+// setter returns how values of a type are set. within are the pointers and slices that it is the element of: a type that is
+// made of itself has no end.
+func setter(t reflect.Type, within []reflect.Type) set {
 	switch {
+	case slices.Contains(within, t):
+		return setAny
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[cbor.Unmarshaler]()) && t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer:
 		return setItself
 	case decodesItself(t), t == reflect.TypeFor[cbor.Tag]():
 		return setAny
 	}
+	within = append(within, t)
 	switch t.Kind() {
 	case reflect.String:
 		return setText
@@ -193,13 +197,13 @@ func setter(t reflect.Type) set {
 	case reflect.Struct:
 		return setStruct
 	case reflect.Pointer:
-		return setPointer(setter(t.Elem()))
+		return setPointer(setter(t.Elem(), within))
 	case reflect.Slice:
 		switch {
 		case t.Elem() == reflect.TypeFor[byte]():
 			return setBytes
 		case t.Elem().Kind() != reflect.Uint8: // else it is the library that knows
-			return setSlice(setter(t.Elem()))
+			return setSlice(setter(t.Elem(), within))
 		}
 	}
 	return setAny
@@ -222,14 +226,15 @@ func setStruct(f reflect.Value, b []byte, depth int) ([]byte, bool) {
 	return setAny(f, b, depth)
 }
 
-// setPointer returns how a pointer is set to a new value, which is set by elem.
+// setPointer returns how a pointer is set to a new value, which is set by elem. Undefined, and null behind a tag, are not for
+// elem to see.
 func setPointer(elem set) set {
 	return func(f reflect.Value, b []byte, depth int) ([]byte, bool) {
 		if len(b) > 0 && b[0] == cborNull && depth > 0 {
 			f.SetZero()
 			return b[1:], true
 		}
-		if len(b) > 0 && b[0] == cborUndefined {
+		if len(b) > 0 && (b[0] == cborUndefined || b[0]>>5 == majorTag) {
 			return nil, false
 		}
 		v := reflect.New(f.Type().Elem())
@@ -237,6 +242,9 @@ func setPointer(elem set) set {
 		return elem(v.Elem(), b, depth)
 	}
 }
+
+// believed is how many bytes a slice may have before its items are looked for.
+const believed = 4096
 
 // setSlice returns how a slice is set to a new one, each element by elem.
 func setSlice(elem set) set {
@@ -248,6 +256,11 @@ func setSlice(elem set) set {
 		major, n, _, rest, err := readHead(b)
 		if err != nil || major != majorArray || n > uint64(len(rest)) || depth <= 0 {
 			return nil, false
+		}
+		if int(n)*int(f.Type().Elem().Size()) > believed {
+			if _, err := skipItems(rest, n, depth-1); err != nil {
+				return nil, false
+			}
 		}
 		f.Set(reflect.MakeSlice(f.Type(), int(n), int(n)))
 		ok := true
@@ -358,7 +371,7 @@ func halfFloat(bits uint16) float64 {
 	var x float64
 	switch {
 	case exp == 0x1F && frac != 0:
-		return math.NaN()
+		return math.Float64frombits(0x7FF8 << 48) // which is not math.NaN()
 	case exp == 0x1F:
 		x = math.Inf(1)
 	case exp == 0:

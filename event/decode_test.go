@@ -2,9 +2,11 @@ package event
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"math/big"
 	"reflect"
+	"runtime"
 	"testing"
 	"time"
 
@@ -55,7 +57,12 @@ type (
 		Err     error           `cbor:"err"`
 		Binary  bytewise        `cbor:"binary"`
 		Keyed   *numbered       `cbor:"keyed"`
+		Tree    tree            `cbor:"tree"`
+		Links   chained         `cbor:"links"`
+		Bigs    *big.Int        `cbor:"bigs"`
 	}
+	tree     []tree
+	chained  []*chained
 	numbered struct {
 		A int `cbor:"1,keyasint"`
 	}
@@ -143,7 +150,7 @@ func FuzzPlanned(f *testing.F) {
 		f.Fatal(err)
 	}
 	keys := []string{"text", "level", "int", "small", "uint", "word", "float", "Single", "bytes", "yes", "Left", "-", "hidden", "other",
-		"flat", "pointer", "time", "names", "map", "any", "own", "array", "words", "raw", "fn", "self", "flats", "next", "number", "owns", "ownat", "tag", "big", "texts", "err", "binary", "keyed", "a", "1", "", "aa"}
+		"flat", "pointer", "time", "names", "map", "any", "own", "array", "words", "raw", "fn", "self", "flats", "next", "number", "owns", "ownat", "tag", "big", "texts", "err", "binary", "keyed", "tree", "links", "bigs", "a", "1", "", "aa"}
 	for _, disorder := range []string{"a2647465787460626161f6", "a2626161f660f6", "a26474657874606474657874f6", "a264746578746000f6", "a264746578746040f6", "a2647a7a7a7a00647a7a7a7900"} {
 		f.Add(unhex(f, disorder), uint8(0), []byte{0x60}, uint8(0), []byte{0x60})
 	}
@@ -153,7 +160,7 @@ func FuzzPlanned(f *testing.F) {
 	for _, v := range []string{"00", "17", "1817", "1818", "20", "3863", "387f", "3880", "1bffffffffffffffff", "1b7fffffffffffffff", "3b7fffffffffffffff",
 		"3b8000000000000000", "40", "4101", "60", "6161", "61ff", "63e282ac", "780161", "f4", "f5", "f6", "f7", "f800", "f90000", "f98000", "f90001",
 		"f93c00", "f97bff", "f97c00", "f9fc00", "f97e00", "f97e01", "fa3fc00000", "fa47c35000", "fa7f7fffff", "fb3ff199999999999a",
-		"fb7fefffffffffffff", "fb47efffffe0000000", "fb7ff8000000000000", "80", "8101", "816161", "82616161620a", "81a16474657874", "81a1647465787460", "81f6", "8180", "818160", "81f7", "81a0", "a1647465787460", "a0", "a16161f6", "a16774657874a06161f6", "c100", "c1f93c00", "d9d9f700", "d9d9f76161", "9f00ff",
+		"fb7fefffffffffffff", "fb47efffffe0000000", "fb7ff8000000000000", "80", "8101", "816161", "82616161620a", "81a16474657874", "81a1647465787460", "81f6", "8180", "818160", "81f7", "81a0", "a1647465787460", "a0", "a16161f6", "a16774657874a06161f6", "c100", "c1f93c00", "d9d9f700", "d9d9f76161", "d9d9f7f6", "d9d9f7f7", "82808180", "8182f680", "9f00ff",
 		"5f4101ff", "bf6161ffff", ""} {
 		value := unhex(f, v)
 		f.Add(value, uint8(len(v)), value, uint8(13), value)
@@ -212,5 +219,21 @@ func BenchmarkDecode(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A length is believed when what it counts is there: nested arrays that claim all the bytes behind them cost no memory.
+func TestLengthsAreNotBelieved(t *testing.T) {
+	data := make([]byte, 1<<20)
+	for at := 0; at < 14*11; at += 11 { // {"self": [ as many items as there are bytes
+		copy(data[at:], "\xA1\x64self\x9A")
+		binary.BigEndian.PutUint32(data[at+7:], uint32(len(data)-at-11))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := decodeNew[deep](data)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; err == nil || grown > 1<<16 {
+		t.Errorf("%v, %d bytes allocated", err, grown)
 	}
 }
