@@ -76,7 +76,7 @@ func Decode[P Payload](e Event) (P, error) {
 	case e.PayloadVersion > 0 && e.PayloadVersion < t.Version:
 		payload, err = lift(p, t, e.PayloadVersion, payload)
 	}
-	if err == nil && len(payload) == 1 && payload[0] >= cborNull {
+	if err == nil && isNothing(payload) {
 		err = fmt.Errorf("payload is null or undefined: %w", ErrInvalid)
 	}
 	if err == nil {
@@ -99,8 +99,21 @@ func typeOf[P Payload]() (Type, error) {
 	case reflect.Interface:
 		return Type{}, &TypeError{GoType: t.String(), Problem: "it is an interface"}
 	}
+	return ask(p)
+}
+
+// ask returns what a payload says of itself. It cannot if it has that from an embedded nil.
+func ask(p Payload) (t Type, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &TypeError{GoType: fmt.Sprintf("%T", p), Problem: fmt.Sprintf("EventType panics: %v", r)}
+		}
+	}()
 	return p.EventType(), nil
 }
+
+// isNothing reports whether a payload is null or undefined.
+func isNothing(payload []byte) bool { return len(payload) == 1 && payload[0] >= cborNull }
 
 // A Typed is an event with its payload decoded.
 type Typed[P Payload] struct {

@@ -42,11 +42,17 @@ func (p *Proposal) Encode() (Type, []byte, error) {
 	if v := reflect.ValueOf(p.Payload); v.Kind() == reflect.Pointer && v.IsNil() {
 		return Type{}, nil, fmt.Errorf("payload is a nil %T: %w", p.Payload, ErrInvalid)
 	}
-	t := p.Payload.EventType()
-	if err := t.Validate(); err != nil {
+	t, err := ask(p.Payload)
+	if err == nil {
+		err = t.Validate()
+	}
+	if err != nil {
 		return Type{}, nil, err
 	}
 	data, err := Marshal(p.Payload)
+	if isNothing(data) {
+		return Type{}, nil, fmt.Errorf("payload %T is encoded as null or undefined: %w", p.Payload, ErrInvalid)
+	}
 	return t, data, err
 }
 

@@ -2,6 +2,7 @@ package event
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -306,13 +307,37 @@ func TestNilTypes(t *testing.T) {
 		{"*event.price", "it is a pointer", nilTypeErrs[*price](t)},
 		{"event.Payload", "it is an interface", nilTypeErrs[Payload](t)},
 		{"event.Upcaster", "it is an interface", nilTypeErrs[Upcaster](t)},
+		{"event.embedsPointer", "EventType panics", append(nilTypeErrs[embedsPointer](t), proposalErr(embedsPointer{}))},
+		{"event.embedsPayload", "EventType panics", append(nilTypeErrs[embedsPayload](t), proposalErr(embedsPayload{}))},
 	} {
 		for i, err := range tt.errs {
 			var bad *TypeError
-			if !errors.As(err, &bad) || bad.GoType != tt.goType || bad.Problem != tt.problem || !errors.Is(err, ErrInvalid) {
+			if !errors.As(err, &bad) || bad.GoType != tt.goType || !strings.HasPrefix(bad.Problem, tt.problem) || !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s, call %d: %v", tt.goType, i, err)
 			}
 		}
+	}
+}
+
+type (
+	embedsPointer struct{ *price }
+	embedsPayload struct{ Payload }
+	tags          []string
+	attributes    map[string]string
+)
+
+func (tags) EventType() Type       { return Type{Kind: 0x2002, Name: "tags", Version: 1} }
+func (attributes) EventType() Type { return Type{Kind: 0x2003, Name: "attributes", Version: 1} }
+
+// TestNilPayloads: what is encoded as null could not be read again. Empty ones can.
+func TestNilPayloads(t *testing.T) {
+	for _, p := range []Payload{tags(nil), attributes(nil)} {
+		if err := proposalErr(p); !errors.Is(err, ErrInvalid) || !strings.Contains(fmt.Sprint(err), fmt.Sprintf("%T", p)) {
+			t.Errorf("%T: %v", p, err)
+		}
+	}
+	if err := errors.Join(proposalErr(tags{}), proposalErr(attributes{})); err != nil {
+		t.Error(err)
 	}
 }
 
