@@ -27,8 +27,9 @@ type Cursor struct {
 	at    Seq        // everything the query selects at or below has been dealt with
 	saved Seq
 
-	begins Seq  // where it began when it was new
-	cut    bool // the log has lost events that were there when it was saved
+	begins Seq   // where it began when it was new
+	cut    bool  // the log has lost events that were there when it was saved
+	lost   error // the event at its position is one of them
 }
 
 // cursorState is a cursor as it is kept: a canonical CBOR array of these.
@@ -70,6 +71,19 @@ func (e *CursorError) Is(target error) bool { return target == ErrCursorQuery }
 // (a [*CursorError] says so), and to one open Cursor at a time ([ErrCursorOpen]). If what is saved is damaged, or is not
 // of this log, the error matches [ErrCorrupt].
 func (s *Store) Cursor(name string, q Query) (*Cursor, error) {
+	c, err := s.openCursor(name, q)
+	if err != nil {
+		return nil, err
+	}
+	if c.lost != nil {
+		c.release()
+		return nil, c.lost
+	}
+	return c, nil
+}
+
+// openCursor opens a cursor whose position may be lost.
+func (s *Store) openCursor(name string, q Query) (*Cursor, error) {
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
@@ -129,16 +143,16 @@ func (c *Cursor) load() error {
 	if asked := c.identity(); st.Query != asked {
 		return &CursorError{c.name, st.Query, asked}
 	}
+	c.at, c.saved, c.begins = st.Seq, st.Seq, st.Begins
 	ok, err := c.s.anchored(st.Seq, st.Hash)
-	if err == nil && !ok {
-		err = &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
-	}
 	if err != nil {
 		return err
 	}
-	c.at, c.saved, c.begins = st.Seq, st.Seq, st.Begins
+	if !ok {
+		c.lost = &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
+	}
 	whole, err := c.s.anchored(st.End, st.Last)
-	c.cut = !whole
+	c.cut = !whole || !ok
 	return err
 }
 
@@ -256,7 +270,8 @@ func (c *Cursor) Save(seq Seq) error {
 	if err := c.s.Sync(); err != nil {
 		return err
 	}
-	if err := c.store(seq, visible); err != nil {
+	end := min(Seq(c.s.announced.Load()), c.s.Visible()) // of now: what was only written before may be visible since
+	if err := c.store(seq, end); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -292,11 +307,12 @@ func (c *Cursor) store(seq, end Seq) (err error) {
 	}))
 }
 
-// rewind goes back to where the cursor began, in memory.
+// rewind goes back to where the cursor began, in memory, or to the end of the log if that is before it.
 func (c *Cursor) rewind() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at, c.saved = c.begins, c.begins
+	c.at = min(c.begins, c.s.Visible())
+	c.saved = c.at
 }
 
 // pass moves the position without saving it: nothing that the query selects lies between.

@@ -103,7 +103,8 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 // cursor as [Store.Cursor] does, and handles events as they become visible.
 //
 // If the log has lost events that were there when the position was saved, after a [Repair] say, answers may be among them. The
-// reaction then begins again where it did when it was new; what is answered stays so.
+// reaction then begins again where it did when it was new; what is answered stays so. The position of a [Store.Cursor] would be
+// refused if the event at it is lost.
 //
 // The position is saved after the batches of some events were appended, so that after a crash handlers may be called again
 // with events that they have had; what was appended for an event is found by its key, and neither the handler called nor
@@ -165,12 +166,12 @@ func (s *Store) newWorker(r Reaction) (*worker, error) {
 	}
 	setDefault(&r.Restarts, DefaultRestarts)
 	setDefault(&r.RestartWithin, DefaultRestartWithin)
-	c, err := s.Cursor(r.Name, r.Query)
+	c, err := s.openCursor(r.Name, r.Query)
 	if err != nil {
 		return nil, err
 	}
 	if c.cut {
-		s.opts.Logger.Warn("reaction begins again: events that followed its position are lost, perhaps answers", "reaction", r.Name, "position", c.Position())
+		s.opts.Logger.Warn("reaction begins again: events that were there when its position was saved are lost, perhaps answers", "reaction", r.Name, "position", c.Position())
 		c.rewind()
 	}
 	return &worker{s: s, r: r, cursor: c, router: router}, nil

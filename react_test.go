@@ -27,7 +27,10 @@ type shipped struct {
 func (shipped) EventType() Type { return Type{Kind: 0x3002, Name: "shipped", Version: 1} }
 
 // shipping answers each order with two parcels, the second caused by the first. It calls step first, unless that is nil.
-func shipping(step func(e *Event, p ordered) error) Reaction {
+func shipping(step func(e *Event, p ordered) error) Reaction { return shippingAt(0, step) }
+
+// shippingAt is shipping with answers of that durability.
+func shippingAt(d Durability, step func(e *Event, p ordered) error) Reaction {
 	return Reaction{Name: "shipping", Handlers: []event.Handler[*Batch]{
 		event.On(func(b *Batch, e Event, p ordered) error {
 			if step != nil {
@@ -36,8 +39,9 @@ func shipping(step func(e *Event, p ordered) error) Reaction {
 				}
 			}
 			call := rand.Uint64()
-			b.Append(At("parcel:"+e.Entity, "out"), shipped{p.Number, 1, call})
-			b.Propose(Proposal{At: At("parcel:"+e.Entity, "out"), Payload: shipped{p.Number, 2, call}, Cause: CauseItem(0)})
+			at := At("parcel:"+e.Entity, "out")
+			b.Propose(Proposal{At: at, Payload: shipped{p.Number, 1, call}, Durability: d})
+			b.Propose(Proposal{At: at, Payload: shipped{p.Number, 2, call}, Durability: d, Cause: CauseItem(0)})
 			return nil
 		}),
 	}}

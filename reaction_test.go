@@ -388,17 +388,22 @@ func TestReactionCancelled(t *testing.T) {
 // A repair ends the log in the middle of the answers, behind the orders whose position is saved. The orders whose answers are
 // lost are answered again, and no others; also if the reaction began behind the first orders, whose turn never comes.
 func TestReactionAfterRepair(t *testing.T) {
-	for _, begins := range []Seq{0, 3} {
-		t.Run(fmt.Sprint("begins=", begins), func(t *testing.T) {
+	for _, tt := range []struct {
+		begins          Seq
+		store, proposal Durability
+	}{{0, 0, 0}, {3, 0, 0}, {0, Durable, Written}, {0, Written, Written}, {0, Written, 0}} {
+		begins := tt.begins
+		t.Run(fmt.Sprintf("begins=%d,%v,%v", begins, tt.store, tt.proposal), func(t *testing.T) {
 			dir := t.TempDir()
-			s := openTest(t, dir, nil)
+			opts := &Options{Durability: tt.store}
+			s := openTest(t, dir, opts)
 			order(t, s, 0, 1, 2, 3, 4, 5)
 			calls := map[Seq]int{}
 			react := func() {
 				t.Helper()
 				last := order(t, s, -1)[0].Seq
 				ctx, cancel := context.WithCancelCause(t.Context())
-				r := shipping(func(e *Event, _ ordered) error {
+				r := shippingAt(tt.proposal, func(e *Event, _ ordered) error {
 					if calls[e.Seq]++; e.Seq == last {
 						cancel(errAnswered)
 					}
@@ -412,7 +417,7 @@ func TestReactionAfterRepair(t *testing.T) {
 			react()
 			closeTest(t, s)
 			cutLog(t, dir)
-			s = openTest(t, dir, nil)
+			s = openTest(t, dir, opts)
 			if at := position(t, s); at != 7 {
 				t.Errorf("saved at %d", at)
 			}
@@ -428,6 +433,50 @@ func TestReactionAfterRepair(t *testing.T) {
 			}
 			if !maps.Equal(calls, want) {
 				t.Errorf("calls by event: %v, not %v", calls, want)
+			}
+		})
+	}
+}
+
+// The event at the position itself is lost, and with it answers behind it. A cursor cannot go on from there, but a reaction can
+// begin again: even where the log now ends before where it began.
+func TestReactionAfterItsPosition(t *testing.T) {
+	for _, begins := range []Seq{0, 2, 3} {
+		t.Run(fmt.Sprint("begins=", begins), func(t *testing.T) {
+			dir := t.TempDir()
+			s := openTest(t, dir, nil)
+			order(t, s, 0, 1, 2)
+			r := shipping(nil)
+			r.Query.After = begins
+			c, err := s.Cursor(r.Name, r.Query)
+			if err == nil {
+				err = errors.Join(c.Save(3), c.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeTest(t, s)
+			cutLog(t, dir) // 3 is a record of it now
+			s = openTest(t, dir, nil)
+			if _, err := s.Cursor(r.Name, r.Query); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("a cursor: %v", err)
+			}
+			if err := answerAll(s, nil); err != nil {
+				t.Fatal(err)
+			}
+			var answered []int
+			for e, err := range event.Each[shipped](s.Query(Query{})) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				answered = append(answered, e.Value.Number)
+			}
+			want := []int{0, 0, 1, 1, -1, -1} // the last is that of answerAll
+			if begins > 0 {
+				want = want[4:]
+			}
+			if !slices.Equal(answered, want) {
+				t.Errorf("answered are %v, not %v", answered, want)
 			}
 		})
 	}
