@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"github.com/batpak/batpak/event"
 )
@@ -180,14 +183,17 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 		return ""
 	}
 	seen = append(seen, t)
-	if t == reflect.TypeFor[time.Time]() {
+	switch t {
+	case reflect.TypeFor[time.Time]():
 		return "time.Time, unlike event.Timestamp," // as CBOR it loses its zone and its nanoseconds
+	case reflect.TypeFor[cbor.RawMessage]():
+		return t.String() + ", which comes back as null if it is empty,"
 	}
 	if encodes, decodes := encodesItself(t); encodes {
 		if !decodes {
 			return t.String() + ", which encodes itself and does not decode itself,"
 		}
-		return besideEncoder(t)
+		return embedsEncoder(t, seen)
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -198,6 +204,9 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 	case reflect.Slice, reflect.Array:
 		return unencoded(t.Elem(), seen)
 	case reflect.Map:
+		if pointed(t.Key()) {
+			return t.String() + ", whose keys come back as other pointers,"
+		}
 		if lost := unencoded(t.Key(), seen); lost != "" {
 			return lost
 		}
@@ -213,6 +222,12 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 // nullable reports whether values of a kind can be null.
 func nullable(k reflect.Kind) bool {
 	return k == reflect.Map || k == reflect.Slice || k == reflect.Pointer
+}
+
+// changesOmitted reports whether a value of a type that is left out may come back as another: an empty one as nil, a zero below
+// zero as one above.
+func changesOmitted(t reflect.Type) bool {
+	return nullable(t.Kind()) || t.Kind() == reflect.Float32 || t.Kind() == reflect.Float64 || saysZero(t)
 }
 
 // saysZero reports whether values of a type say themselves that they are zero, and so are left out.
@@ -232,25 +247,54 @@ func leavesTrace(t reflect.Type) bool {
 	return false
 }
 
-// besideEncoder returns the first field beside an embedded type that encodes itself: the struct has the methods of that, and
-// would be encoded as it alone.
-func besideEncoder(t reflect.Type) string {
-	if t.Kind() != reflect.Struct || t.NumField() == 1 {
+// embedsEncoder is unencoded of a type that encodes itself: if it is a struct in which a type that does is embedded, it has the
+// methods of that, and is encoded as it alone.
+func embedsEncoder(t reflect.Type, seen []reflect.Type) string {
+	if t.Kind() != reflect.Struct {
 		return ""
 	}
-	has, beside := false, ""
+	embeds, beside := (*reflect.StructField)(nil), ""
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if encodes, _ := encodesItself(f.Type); f.Anonymous && encodes {
-			has = true
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if encodes, _ := encodesItself(inner); f.Anonymous && (encodes || inner.Kind() == reflect.Interface) {
+			embeds = &f
 		} else if beside == "" {
 			beside = t.String() + "." + f.Name
 		}
 	}
-	if !has {
+	switch {
+	case embeds == nil:
 		return ""
+	case beside == "" && embeds.Type.Kind() == reflect.Pointer:
+		return t.String() + "." + embeds.Name + ", which cannot be encoded while it is nil,"
+	case beside == "":
+		return unencoded(embeds.Type, seen)
 	}
 	return beside
+}
+
+// pointed reports whether there are pointers in a key of that type.
+func pointed(t reflect.Type) bool {
+	if encodes, _ := encodesItself(t); encodes {
+		return false
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return true
+	case reflect.Array:
+		return pointed(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if pointed(t.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unencodedField is unencoded of a struct. names are those that other fields of the encoded map have,
@@ -268,9 +312,12 @@ func unencodedField(t reflect.Type, seen []reflect.Type, names map[any]bool) str
 			name = f.Name
 		case name == "-" && options == "":
 			return t.String() + "." + f.Name
+		case strings.Contains(options, "keyasint"):
+			number, _ := strconv.Atoi(name)
+			name = fmt.Sprint("number ", number)
 		}
 		switch {
-		case !f.IsExported() && !flat, strings.Contains(options, "omit") && (nullable(f.Type.Kind()) || saysZero(f.Type)): // an empty one would come back nil
+		case !f.IsExported() && !flat, strings.Contains(options, "omit") && changesOmitted(f.Type):
 			return t.String() + "." + f.Name
 		case flat && f.Type.Kind() == reflect.Pointer && !leavesTrace(inner):
 			return t.String() + "." + f.Name + ", which comes back nil if its fields are left out,"

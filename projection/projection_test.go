@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/batpak/batpak/event"
@@ -141,7 +142,22 @@ type (
 		N int `cbor:",omitempty"`
 	}
 	onTraceless struct{ *Traceless }
-	flat        struct {
+	codec       interface {
+		MarshalCBOR() ([]byte, error)
+		UnmarshalCBOR([]byte) error
+	}
+	numbers struct {
+		A int `cbor:"01,keyasint"`
+		B int `cbor:"1,keyasint"`
+	}
+	textAndNumber struct {
+		A int `cbor:"1,keyasint"`
+		B int `cbor:"1"`
+	}
+	omittedFloat struct {
+		F float32 `json:",omitempty"`
+	}
+	flat struct {
 		inner
 		*Deep
 		M  map[string][]*inner
@@ -211,6 +227,14 @@ func TestLostState(t *testing.T) {
 		"left out by its own word":      {refused[windowed](), "windowed.W"},
 		"embedded, and all left out":    {refused[onTraceless](), "onTraceless.Traceless"},
 		"an encoder that is no decoder": {refused[struct{ E encoder }](), "encoder"},
+		"an embedded time":              {refused[struct{ time.Time }](), "time.Time"},
+		"an embedded pointer":           {refused[struct{ *netip.Addr }](), "Addr"},
+		"an embedded interface":         {refused[struct{ codec }](), "codec"},
+		"two of one number":             {refused[numbers](), "numbers.B"},
+		"raw":                           {refused[[]cbor.RawMessage](), "cbor.RawMessage"},
+		"pointers as keys":              {refused[map[*int]int](), "map[*int]int"},
+		"pointers in keys":              {refused[map[[1]struct{ A *int }]int](), "other pointers"},
+		"a float below zero left out":   {refused[omittedFloat](), "omittedFloat.F"},
 	} {
 		if tt.got == "" || !strings.Contains(tt.got, tt.says) {
 			t.Errorf("%s: %q", name, tt.got)
@@ -233,6 +257,9 @@ func TestStatesComeBack(t *testing.T) {
 	comesBack(t, flat{inner: inner{3}, Deep: &Deep{K: []node{{N: 1}, {Deep: &Deep{}, N: 2}}}, M: map[string][]*inner{"": {{1}, nil}, "x": nil, "y": {}}, ID: id})
 	comesBack(t, chained{1, &chained{2, nil}})
 	comesBack(t, tagged{1, 2})
+	comesBack(t, textAndNumber{1, 2})
+	comesBack(t, struct{ netip.Addr }{netip.MustParseAddr("10.0.0.1")})
+	comesBack(t, map[netip.Addr]int{netip.MustParseAddr("10.0.0.1"): 1})
 	comesBack(t, map[event.ID]event.Hash{{1}: {2}, {}: {}})
 	comesBack(t, map[inner]float32{{1}: 1.5, {2}: -0.1})
 	comesBack(t, netip.MustParseAddr("fe80::1"))
