@@ -74,7 +74,9 @@ func (o Outcome[T]) tagged(depth int) (t tagged, err error) {
 		t = tagged{"ok", o.value}
 	case variantErr:
 		e, _ := o.Err()
-		t = tagged{"err", errJSON{e.Kind, e.Message, tagCompensation(e.Compensation)}}
+		var undo any
+		undo, err = tagCompensation(e.Compensation)
+		t = tagged{"err", errJSON{e.Kind, e.Message, undo}}
 	case variantCancelled:
 		c, _ := o.Cancelled()
 		t = tagged{"cancelled", cancelledJSON(c)}
@@ -106,18 +108,20 @@ func tagEach[V any](list []V, tag func(V) (tagged, error)) ([]tagged, error) {
 	return all, nil
 }
 
-func tagCompensation(c Compensation) any {
+func tagCompensation(c Compensation) (any, error) {
 	switch c := c.(type) {
+	case nil:
+		return nil, nil
 	case Rollback:
-		return tagged{"rollback", Rollback{append([]event.ID{}, c.Events...)}}
+		return tagged{"rollback", Rollback{append([]event.ID{}, c.Events...)}}, nil
 	case Notify:
-		return tagged{"notify", c}
+		return tagged{"notify", c}, nil
 	case Release:
-		return tagged{"release", Release{append([]string{}, c.Resources...)}}
+		return tagged{"release", Release{append([]string{}, c.Resources...)}}, nil
 	case CustomCompensation:
-		return tagged{"custom", CustomCompensation{c.Type, append([]byte{}, c.Data...)}}
+		return tagged{"custom", CustomCompensation{c.Type, append([]byte{}, c.Data...)}}, nil
 	}
-	return nil
+	return nil, fmt.Errorf("compensation of type %T: %w", c, event.ErrInvalid)
 }
 
 func tagCondition(c WaitCondition, depth int) (t tagged, err error) {
@@ -146,6 +150,9 @@ func tagCondition(c WaitCondition, depth int) (t tagged, err error) {
 
 // UnmarshalJSON reads what MarshalJSON writes.
 func (o *Outcome[T]) UnmarshalJSON(b []byte) error {
+	if !json.Valid(b) { // package json has looked, another caller may not have
+		return fmt.Errorf("outcome: %.40q is not JSON: %w", b, event.ErrInvalid)
+	}
 	read, err := readOutcome[T](b, MaxNesting)
 	if err != nil {
 		return fmt.Errorf("outcome: %w", err)

@@ -571,6 +571,20 @@ func TestOutcomeJSONIsStrict(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, o, err)
 		}
 	}
+	for _, text := range []string{`{"type":"ok","data":1`, `{"type":"ok","data":1} x`, `{"type":"ok","data":1}{}`, `{"type"`, ``} {
+		o := gates.Ok(5)
+		if err := o.UnmarshalJSON([]byte(text)); !errors.Is(err, event.ErrInvalid) || !reflect.DeepEqual(o, gates.Ok(5)) {
+			t.Errorf("%s: %v, %v", text, o, err)
+		}
+	}
+	for _, o := range []outcome{
+		gates.Err[int](&gates.OutcomeError{Compensation: &gates.Notify{}}), gates.Batch(gates.Err[int](&gates.OutcomeError{Compensation: (*gates.Release)(nil)})),
+		gates.PendingOf[int](gates.Pending{Condition: &gates.WaitCustom{}}),
+	} {
+		if b, err := json.Marshal(o); !errors.Is(err, event.ErrInvalid) {
+			t.Errorf("%s, %v", b, err)
+		}
+	}
 	var typed gates.Outcome[caller]
 	if err := json.Unmarshal([]byte(`{"type":"ok","data":{"Limit":5,"more":1}}`), &typed); !errors.Is(err, event.ErrInvalid) {
 		t.Error(err)
