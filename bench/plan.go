@@ -71,11 +71,9 @@ func (c *choice) plan(dir string) []step {
 	p := planning{choice: c, dir: dir}
 	p.appends()
 	p.special()
-	for _, size := range c.bySize() {
-		p.prepared(size, usualEntities)
-	}
+	p.prepared(c.bySize(), usualEntities)
 	if slices.Contains(c.sizes, usualSize) {
-		p.prepared(usualSize, manyEntities)
+		p.prepared([]int{usualSize}, manyEntities)
 	}
 	p.payloads()
 	for i := range p.steps {
@@ -187,35 +185,33 @@ func (p *planning) appends() {
 // diskName stands for a system where none is measured.
 const diskName = "–"
 
-// prepared plans a bulk load of each system and the works that read what it stored.
-func (p *planning) prepared(size, entities int) {
+// prepared plans bulk loads of each system and the works that read what they stored: a work on all sizes, and then again, so
+// that what is compared is measured within seconds.
+func (p *planning) prepared(sizes []int, entities int) {
 	from := len(p.steps)
-	at := func(s spec) spec {
+	at := func(s spec, size int) spec {
 		s.Size, s.Entities = size, entities
 		s.Dir = filepath.Join(p.dir, fmt.Sprintf("%d-%d-%s", size, entities, filepath.Base(s.System)))
 		return s
 	}
-	var chosen []string
-	for _, name := range p.systems {
-		if ours(name) || size < p.effort.large && entities == usualEntities && (name != rustSystem.name || size < usualSize || p.effort.name == fullEffort.name) {
-			chosen = append(chosen, name)
+	for _, size := range sizes {
+		for _, name := range p.loaded(size, entities) {
+			s := at(usual("load", name, 0), size)
+			s.Batch, s.Limit, s.Seed = loadBatch, p.effort.load, p.seed
+			if size > usualSize {
+				s.Limit = p.effort.loadLarge
+			}
+			p.steps = append(p.steps, step{spec: s, prepared: true})
 		}
-	}
-	for _, name := range chosen {
-		s := at(usual("load", name, 0))
-		s.Batch, s.Limit = loadBatch, p.effort.load
-		if size > usualSize {
-			s.Limit = p.effort.loadLarge
-		}
-		p.steps = append(p.steps, step{spec: s, prepared: true})
-		p.steps[len(p.steps)-1].Seed = p.seed
 	}
 	loads := len(p.steps)
-	for _, work := range p.reads(size, entities) {
-		for repeat := range p.readRepeats(work, size) {
-			for _, name := range chosen {
-				if repeat < p.repeats(name) && p.worth(name, work, size, repeat) {
-					p.readStep(at(usual(work, name, repeat)))
+	for _, work := range readWorks {
+		for repeat := range max(p.effort.budget, p.effort.peers) {
+			for _, size := range sizes {
+				for _, name := range p.loaded(size, entities) {
+					if repeat < min(p.repeats(name), p.readRepeats(work, size, entities)) && p.worth(name, work, size, repeat) {
+						p.readStep(at(usual(work, name, repeat), size))
+					}
 				}
 			}
 		}
@@ -226,33 +222,43 @@ func (p *planning) prepared(size, entities int) {
 	p.markLast(from)
 }
 
-// readRepeats is how often a work on a store of a size is repeated at most: once unless it is in the budget, since opening
-// P takes seconds each time.
-func (p *planning) readRepeats(work string, size int) int {
-	budgeted := size == usualSize && slices.Contains([]string{"get", "stream", "scan", "open", "kill"}, work)
-	compared := size > usualSize && slices.Contains([]string{"get", "open"}, work)
-	if !budgeted && !compared && p.effort.name != fullEffort.name {
-		return 1
+// loaded are the systems of which there is a store of a size.
+func (p *planning) loaded(size, entities int) (names []string) {
+	for _, name := range p.systems {
+		if ours(name) || size < p.effort.large && entities == usualEntities && (name != rustSystem.name || size < usualSize || p.effort.name == fullEffort.name) {
+			names = append(names, name)
+		}
 	}
-	return max(p.effort.budget, p.effort.peers)
+	return names
+}
+
+// readRepeats is how often a work on a store of a size is repeated at most: once unless it is in the budget, since opening
+// P takes seconds each time, and not at all if it says nothing there that it does not say of other stores.
+func (p *planning) readRepeats(work string, size, entities int) int {
+	only := []string{"get", "stream", "open", "grow", "kill"}
+	budgeted := []string{"get", "stream", "scan", "open", "grow", "kill"}
+	switch {
+	case entities != usualEntities && (p.effort.name != fullEffort.name || !slices.Contains(only, work)):
+		return b2i(slices.Contains(only, work))
+	case p.effort.name == fullEffort.name, size == usualSize && slices.Contains(budgeted, work):
+		return max(p.effort.budget, p.effort.peers)
+	case size > usualSize && slices.Contains([]string{"get", "open", "grow"}, work):
+		return max(p.effort.budget, p.effort.peers)
+	}
+	return b2i(size <= usualSize || slices.Contains(budgeted, work))
 }
 
 // worth reports whether a system is asked for a work on a store of a size: of P, which takes half a minute to open 10 M
-// events, only what shows that, and once.
+// events, only what shows that, and once; and once what takes long and is far from any bound.
 func (p *planning) worth(system, work string, size, repeat int) bool {
-	return system != pureSystem.name || size <= usualSize || p.effort.name == fullEffort.name || repeat == 0 && (work == "get" || work == "open")
+	if system != pureSystem.name || p.effort.name == fullEffort.name {
+		return true
+	}
+	return size <= usualSize && (repeat == 0 || work != "grow" && work != "kill") || repeat == 0 && work == "open"
 }
 
-// reads are the works on a prepared store, those that change it last.
-func (p *planning) reads(size, entities int) []string {
-	switch {
-	case entities != usualEntities:
-		return []string{"get", "stream", "open", "grow", "kill"}
-	case size > usualSize && p.effort.name != fullEffort.name:
-		return []string{"get", "stream", "scan", "open", "grow", "kill"}
-	}
-	return []string{"get", "stream", "scope", "kind", "range", "scan", "open", "grow", "kill", "kill-written"}
-}
+// readWorks are the works on a prepared store, those that change it last.
+var readWorks = []string{"get", "stream", "scope", "kind", "range", "scan", "open", "grow", "kill", "kill-written"}
 
 func (p *planning) readStep(s spec) {
 	s.Limit = p.effort.reads
@@ -264,7 +270,7 @@ func (p *planning) readStep(s spec) {
 		if !ours(s.System) {
 			return
 		}
-		s.Limit = p.effort.appends
+		s.Limit = 3 * p.effort.appends // so that merging runs of the index has its share
 	case "kill", "kill-written":
 		if s.Repeat > 0 && s.Work == "kill-written" || !p.wants(s.Work) {
 			return
