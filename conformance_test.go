@@ -497,7 +497,7 @@ func setIndexFormat(t *testing.T, dir string, format uint32) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	db, err := kv.OpenBolt(root, indexFile)
+	db, err := kv.OpenBolt(root, indexFile, kv.LargePages)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,7 +159,9 @@ func TestIndexSectors(t *testing.T) {
 			if bytes.Equal(b, whole) {
 				continue
 			}
-			tried++
+			if bytes.Trim(whole[i*sector:(i+1)*sector], "\x00") != nil { // else it belongs to the end of a page, which nothing reads
+				tried++
+			}
 			if x.damaged(t, dir, b) {
 				rebuilt++
 			}

@@ -163,7 +163,7 @@ func (s *Store) loadIndex() (db kv.DB, x *index.Index, err error) {
 		if db, err = s.opts.openIndex(); err != nil {
 			return nil, nil, err
 		}
-	} else if db, err = kv.OpenBolt(s.root, indexFile); err != nil {
+	} else if db, err = kv.OpenBolt(s.root, indexFile, kv.LargePages); err != nil {
 		return nil, nil, err
 	}
 	if x, err = index.Open(db, s.store); err != nil {

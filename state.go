@@ -72,7 +72,7 @@ func (s *Store) openState(create bool) (kv.DB, error) {
 			return nil, nil
 		}
 	}
-	return kv.OpenBolt(s.root, stateFile)
+	return kv.OpenBolt(s.root, stateFile, 0)
 }
 
 // claimState writes the identity of the store into a new file, and compares it with that of another.

@@ -25,7 +25,7 @@ func foldWork(c *child) error {
 		return err
 	}
 	defer root.Close()
-	db, err := kv.OpenBolt(root, derivedFile)
+	db, err := kv.OpenBolt(root, derivedFile, kv.LargePages)
 	if err != nil {
 		return err
 	}

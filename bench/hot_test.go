@@ -207,7 +207,7 @@ func BenchmarkFold(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer root.Close()
-			db, err := kv.OpenBolt(root, derivedFile)
+			db, err := kv.OpenBolt(root, derivedFile, kv.LargePages)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -60,7 +60,7 @@ func openBench(b *testing.B) kv.DB {
 	if err != nil {
 		b.Fatal(err)
 	}
-	db, err := kv.OpenBolt(root, "index.bolt")
+	db, err := kv.OpenBolt(root, "index.bolt", kv.LargePages)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func openMemory(t testing.TB) *Index {
 func openBolt(t testing.TB) *Index {
 	t.Helper()
 	root := must[*os.Root](t)(os.OpenRoot(t.TempDir()))
-	db := must[kv.DB](t)(kv.OpenBolt(root, "index.bolt"))
+	db := must[kv.DB](t)(kv.OpenBolt(root, "index.bolt", kv.LargePages))
 	t.Cleanup(func() {
 		if err := errors.Join(db.Close(), root.Close()); err != nil {
 			t.Error(err)

@@ -392,7 +392,7 @@ func TestModelBolt(t *testing.T) {
 	defer root.Close()
 	rapid.Check(t, func(t *rapid.T) {
 		root.Remove("index.bolt")
-		db, err := kv.OpenBolt(root, "index.bolt")
+		db, err := kv.OpenBolt(root, "index.bolt", kv.LargePages)
 		if err != nil {
 			t.Fatal(err)
 		}

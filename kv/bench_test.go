@@ -84,7 +84,7 @@ func BenchmarkOpenMillion(b *testing.B) {
 	size, _ := db.SizeBytes()
 	db.Close()
 	for b.Loop() {
-		db, err := kv.OpenBolt(root, "kv.db")
+		db, err := kv.OpenBolt(root, "kv.db", 0)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -11,7 +11,7 @@ import (
 
 func openTestBolt(t *testing.T, root *os.Root) *boltDB {
 	t.Helper()
-	db, err := OpenBolt(root, "kv.db")
+	db, err := OpenBolt(root, "kv.db", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func use(t testing.TB, root *os.Root, file []byte, write bool) error {
 	if err := root.WriteFile("kv.db", file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	db, err := kv.OpenBolt(root, "kv.db")
+	db, err := kv.OpenBolt(root, "kv.db", 0)
 	if err == nil {
 		err = db.View(readAll)
 		if write {
@@ -270,7 +270,7 @@ func TestDamageBucketName(t *testing.T) {
 		if err := root.WriteFile("kv.db", file, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := kv.OpenBolt(root, "kv.db"); !errors.Is(err, kv.ErrDamaged) || !strings.Contains(err.Error(), "out of order") {
+		if _, err := kv.OpenBolt(root, "kv.db", 0); !errors.Is(err, kv.ErrDamaged) || !strings.Contains(err.Error(), "out of order") {
 			t.Errorf("%s as %s: %v", from, to, err)
 		}
 	}
@@ -356,7 +356,7 @@ func TestOpenSystemErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"dir", "no such dir/kv.db", "../kv.db"} {
-		_, err := kv.OpenBolt(root, name)
+		_, err := kv.OpenBolt(root, name, 0)
 		var system *fs.PathError
 		if errors.Is(err, kv.ErrDamaged) || !errors.As(err, &system) {
 			t.Errorf("OpenBolt(%q): %v, want an fs.PathError", name, err)
@@ -365,7 +365,7 @@ func TestOpenSystemErrors(t *testing.T) {
 	if err := root.WriteFile("dir/kv.db.new", []byte("left behind"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	db, err := kv.OpenBolt(root, "dir/kv.db")
+	db, err := kv.OpenBolt(root, "dir/kv.db", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestOpenSystemErrors(t *testing.T) {
 	if _, err := root.Stat("dir/kv.db.new"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("kv.db.new: %v", err)
 	}
-	if _, err := kv.OpenBolt(root, "dir/kv.db"); !errors.Is(err, kv.ErrLocked) {
+	if _, err := kv.OpenBolt(root, "dir/kv.db", 0); !errors.Is(err, kv.ErrLocked) {
 		t.Errorf("OpenBolt while open: %v, want ErrLocked", err)
 	}
 }

@@ -28,7 +28,7 @@ func tempRoot(t testing.TB) *os.Root {
 
 func openBolt(t testing.TB, root *os.Root) kv.DB {
 	t.Helper()
-	db, err := kv.OpenBolt(root, "kv.db")
+	db, err := kv.OpenBolt(root, "kv.db", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

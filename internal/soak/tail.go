@@ -73,7 +73,7 @@ func (d *damager) indexed(root *os.Root) batpak.Seq {
 	if _, err := root.Stat(indexName); err != nil {
 		return 0
 	}
-	db, err := kv.OpenBolt(root, indexName)
+	db, err := kv.OpenBolt(root, indexName, kv.LargePages)
 	if err != nil {
 		return 0
 	}
