@@ -27,17 +27,19 @@ type Cursor struct {
 	at    Seq        // everything the query selects at or below has been dealt with
 	saved Seq
 
-	begins Seq   // where it began when it was new
-	cut    bool  // the log has lost events that were there when it was saved
-	lost   error // the event at its position is one of them
+	begins  Seq             // where it began when it was new
+	created event.Timestamp // when it was new
+	cut     *cursorState    // what was saved, if the log has lost events that were there then
+	lost    error           // the event at its position is one of them
 }
 
 // cursorState is a cursor as it is kept: a canonical CBOR array of these.
 type cursorState struct {
-	_      struct{} `cbor:",toarray"`
-	Format uint     // cursorFormat
-	Query  string   // of Query.String, without After
-	Begins Seq      // where it was when it was new
+	_      struct{}        `cbor:",toarray"`
+	Format uint            // cursorFormat
+	Query  string          // of Query.String, without After
+	Begins Seq             // where it was when it was new
+	Made   event.Timestamp // when it was new
 	Seq    Seq
 	Hash   Hash // of the event at Seq, whether the query selects it or not
 	End    Seq  // the newest event when it was saved
@@ -143,7 +145,7 @@ func (c *Cursor) load() error {
 	if asked := c.identity(); st.Query != asked {
 		return &CursorError{c.name, st.Query, asked}
 	}
-	c.at, c.saved, c.begins = st.Seq, st.Seq, st.Begins
+	c.at, c.saved, c.begins, c.created = st.Seq, st.Seq, st.Begins, st.Made
 	ok, err := c.s.anchored(st.Seq, st.Hash)
 	if err != nil {
 		return err
@@ -152,14 +154,25 @@ func (c *Cursor) load() error {
 		c.lost = &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
 	}
 	whole, err := c.s.anchored(st.End, st.Last)
-	c.cut = !whole || !ok
+	if !whole || !ok {
+		c.cut = &st
+	}
 	return err
 }
 
 // begin saves a new cursor where it begins, so that it begins there again.
 func (c *Cursor) begin() error {
-	if v := c.s.Visible(); c.at > v {
+	v := c.s.Visible()
+	if c.at > v {
 		return fmt.Errorf("cursor %q begins behind %d of %d events: %w", c.name, c.at, v, ErrInvalid)
+	}
+	c.created = event.TimestampOf(c.s.Now())
+	if v > 0 {
+		e, err := c.s.At(v)
+		if err != nil {
+			return err
+		}
+		c.created = max(c.created, e.Time) // the clock may have been set back
 	}
 	return c.Save(c.at)
 }
@@ -282,12 +295,15 @@ func (c *Cursor) Save(seq Seq) error {
 
 // store keeps the position seq. Events up to end are durable.
 func (c *Cursor) store(seq, end Seq) (err error) {
-	st := cursorState{Format: cursorFormat, Query: c.identity(), Begins: c.begins, Seq: seq, End: end}
+	st := cursorState{Format: cursorFormat, Query: c.identity(), Begins: c.begins, Made: c.created, Seq: seq, End: end}
 	if st.Hash, err = c.s.hashAt(st.Seq); err != nil {
 		return err
 	}
 	if st.Last, err = c.s.hashAt(st.End); err != nil {
 		return err
+	}
+	if c.cut != nil { // who has to know has not been told
+		st.End, st.Last = c.cut.End, c.cut.Last
 	}
 	b, err := event.Marshal(&st)
 	if err != nil {
@@ -307,12 +323,27 @@ func (c *Cursor) store(seq, end Seq) (err error) {
 	}))
 }
 
-// rewind goes back to where the cursor began, in memory, or to the end of the log if that is before it.
-func (c *Cursor) rewind() {
+// rewind goes back to where the cursor began, and saves that. If the log was cut before that, it is where the first repair since
+// cut it: what follows is newer than the cursor.
+func (c *Cursor) rewind() error {
+	begins := min(c.begins, c.s.Visible())
+	for e, err := range c.s.Query(Query{Kind: event.KindRepair}) {
+		if err != nil {
+			return err
+		}
+		if e.Seq > begins {
+			break
+		}
+		if e.Time > c.created {
+			begins = e.Seq - 1
+			break
+		}
+	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = min(c.begins, c.s.Visible())
-	c.saved = c.at
+	c.begins = begins
+	c.at, c.saved, c.cut = c.begins, c.begins, nil
+	c.mu.Unlock()
+	return c.Save(c.begins)
 }
 
 // pass moves the position without saving it: nothing that the query selects lies between.

@@ -170,9 +170,12 @@ func (s *Store) newWorker(r Reaction) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.cut {
+	if c.cut != nil {
 		s.opts.Logger.Warn("reaction begins again: events that were there when its position was saved are lost, perhaps answers", "reaction", r.Name, "position", c.Position())
-		c.rewind()
+		if err := c.rewind(); err != nil {
+			c.release()
+			return nil, err
+		}
 	}
 	return &worker{s: s, r: r, cursor: c, router: router}, nil
 }

@@ -482,6 +482,105 @@ func TestReactionAfterItsPosition(t *testing.T) {
 	}
 }
 
+// A log that is cut before a reaction began, and grows beyond that before the reaction runs again: what follows the repair is
+// answered, however often the reaction runs and whatever is cut off then.
+func TestReactionCutBeforeItsBeginning(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir, nil)
+	order(t, s, 0)
+	if _, err := s.Commit(orders(1, 2, 3, 4, 5)...); err != nil {
+		t.Fatal(err)
+	}
+	r := shipping(nil)
+	r.Query.After = 6
+	c, err := s.Cursor(r.Name, r.Query)
+	if err == nil {
+		err = c.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func(numbers ...int) {
+		t.Helper()
+		closeTest(t, s)
+		cutLog(t, dir)
+		s = openTest(t, dir, nil)
+		order(t, s, numbers...)
+		if err := answerAll(s, nil); err != nil {
+			t.Fatal(err)
+		}
+		for n, times := range ordersAsked(t, s) {
+			if due := min(times, 1); due != answersTo(t, s, n) && n != 0 {
+				t.Errorf("order %d: %d answers", n, answersTo(t, s, n))
+			}
+		}
+	}
+	again(20, 21, 22, 23, 24, 25, 26)
+	again(30)
+	again()
+}
+
+// orders are proposals of orders with these numbers.
+func orders(numbers ...int) (ps []Proposal) {
+	for _, n := range numbers {
+		ps = append(ps, Proposal{At: At("order:many", "shop"), Payload: ordered{n}})
+	}
+	return ps
+}
+
+// ordersAsked counts the orders that there are of each number, apart from those that end answerAll.
+func ordersAsked(t *testing.T, s *Store) map[int]int {
+	t.Helper()
+	n := map[int]int{}
+	for e, err := range event.Each[ordered](s.Query(Query{})) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Value.Number >= 0 {
+			n[e.Value.Number]++
+		}
+	}
+	return n
+}
+
+// answersTo counts the answers to an order.
+func answersTo(t *testing.T, s *Store, number int) (n int) {
+	t.Helper()
+	for e, err := range event.Each[shipped](s.Query(Query{})) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Value.Number == number && e.Value.Part == 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// A cursor that is saved by hand does not hide from its reaction that answers were lost.
+func TestReactionCutBehindACursor(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir, nil)
+	order(t, s, 0, 1)
+	if err := answerAll(s, nil); err != nil {
+		t.Fatal(err)
+	}
+	closeTest(t, s)
+	cutLog(t, dir)
+	s = openTest(t, dir, nil)
+	c, err := s.Cursor("shipping", Query{})
+	if err == nil {
+		err = errors.Join(c.Save(c.Position()), c.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := answerAll(s, nil); err != nil {
+		t.Fatal(err)
+	}
+	mustAnswerAll(t, s)
+}
+
 // cutLog damages the last commit of a closed store and repairs that, so that it is gone.
 func cutLog(t *testing.T, dir string) {
 	t.Helper()

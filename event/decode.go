@@ -61,7 +61,7 @@ func decodePlanned(data []byte, v any) bool {
 		return false
 	}
 	p := planOf(r.Type().Elem())
-	if p == nil {
+	if p == nil || len(data) > believed && CheckCanonical(data) != nil { // nothing large is made of what has an error at its end
 		return false
 	}
 	rest, ok := p.set(r.Elem(), data, maxPayloadDepth)
@@ -120,7 +120,7 @@ func newPlan(t reflect.Type) *plan {
 		f := t.Field(i)
 		name, option := fieldName(&f)
 		switch {
-		case f.Anonymous || f.Name == "_" || option:
+		case f.Anonymous || f.Name == "_" || option || !utf8.ValidString(name):
 			return nil
 		case !f.IsExported() || name == "":
 			continue

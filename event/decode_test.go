@@ -2,7 +2,6 @@ package event
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"math/big"
 	"reflect"
@@ -222,18 +221,26 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// A length is believed when what it counts is there: nested arrays that claim all the bytes behind them cost no memory.
-func TestLengthsAreNotBelieved(t *testing.T) {
-	data := make([]byte, 1<<20)
-	for at := 0; at < 14*11; at += 11 { // {"self": [ as many items as there are bytes
-		copy(data[at:], "\xA1\x64self\x9A")
-		binary.BigEndian.PutUint32(data[at+7:], uint32(len(data)-at-11))
+// claiming returns so many bytes of arrays in arrays of which each claims all the bytes behind it.
+func claiming(size int) (data []byte) {
+	for range 14 {
+		data = append(data, "\xA1\x64self"...)
+		left := size - len(data)
+		data = appendHead(data, majorArray, uint64(left-len(appendHead(nil, majorArray, uint64(left)))))
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err := decodeNew[deep](data)
-	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; err == nil || grown > 1<<16 {
-		t.Errorf("%v, %d bytes allocated", err, grown)
+	return append(data, make([]byte, size-len(data))...)
+}
+
+// A length is believed when what it counts is there, and a payload with an error at its end costs no memory.
+func TestLengthsAreNotBelieved(t *testing.T) {
+	behind := append([]byte("\xA1\x64self\x99\x40\x00"), bytes.Repeat([]byte{0xA0}, 1<<14)...)
+	for name, data := range map[string][]byte{"nested": claiming(1 << 20), "small": claiming(4000), "a byte behind": append(behind, 0)} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := decodeNew[deep](data)
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; err == nil || grown > 1<<16 {
+			t.Errorf("%s: %v, %d bytes allocated", name, err, grown)
+		}
 	}
 }

@@ -112,8 +112,16 @@ func ask(p Payload) (t Type, err error) {
 	return p.EventType(), nil
 }
 
-// isNothing reports whether a payload is null or undefined.
-func isNothing(payload []byte) bool { return len(payload) == 1 && payload[0] >= cborNull }
+// isNothing reports whether a payload is null or undefined, behind tags too.
+func isNothing(payload []byte) bool {
+	for {
+		major, _, _, rest, err := readHead(payload)
+		if err != nil || major != majorTag {
+			return len(payload) == 1 && (payload[0] == cborNull || payload[0] == cborUndefined)
+		}
+		payload = rest
+	}
+}
 
 // A Typed is an event with its payload decoded.
 type Typed[P Payload] struct {

@@ -49,11 +49,21 @@ func (p *Proposal) Encode() (Type, []byte, error) {
 	if err != nil {
 		return Type{}, nil, err
 	}
-	data, err := Marshal(p.Payload)
+	data, err := encode(p.Payload)
 	if isNothing(data) {
 		return Type{}, nil, fmt.Errorf("payload %T is encoded as null or undefined: %w", p.Payload, ErrInvalid)
 	}
 	return t, data, err
+}
+
+// encode is Marshal of a payload, whose own way to encode itself may panic.
+func encode(p Payload) (data []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("encoding %T panics: %v: %w", p, r, ErrInvalid)
+		}
+	}()
+	return Marshal(p)
 }
 
 // An Expect is a condition on a stream: the zero value is no condition.

@@ -48,6 +48,7 @@ var errNegative = errors.New("negative price")
 func TestDecodeRefuses(t *testing.T) {
 	for name, err := range map[string]error{
 		"null":             decodeErr[price](Event{Header: Header{Kind: 0x2001}, Payload: []byte{0xF6}}),
+		"null, tagged":     decodeErr[price](Event{Header: Header{Kind: 0x2001}, Payload: []byte{0xD9, 0xD9, 0xF7, 0xF6}}),
 		"undefined":        decodeErr[price](Event{Header: Header{Kind: 0x2001}, Payload: []byte{0xF7}}),
 		"a pointer":        decodeErr[*price](priced(t, 3, price{1, "EUR"})),
 		"an interface":     decodeErr[Payload](priced(t, 3, price{1, "EUR"})),
@@ -329,9 +330,19 @@ type (
 func (tags) EventType() Type       { return Type{Kind: 0x2002, Name: "tags", Version: 1} }
 func (attributes) EventType() Type { return Type{Kind: 0x2003, Name: "attributes", Version: 1} }
 
+type (
+	taggedNull struct{}
+	unwilling  struct{}
+)
+
+func (taggedNull) EventType() Type              { return Type{Kind: 0x2004, Name: "tagged null", Version: 1} }
+func (taggedNull) MarshalCBOR() ([]byte, error) { return []byte{0xD9, 0xD9, 0xF7, 0xF6}, nil }
+func (unwilling) EventType() Type               { return Type{Kind: 0x2005, Name: "unwilling", Version: 1} }
+func (unwilling) MarshalCBOR() ([]byte, error)  { panic("cannot encode") }
+
 // TestNilPayloads: what is encoded as null could not be read again. Empty ones can.
 func TestNilPayloads(t *testing.T) {
-	for _, p := range []Payload{tags(nil), attributes(nil)} {
+	for _, p := range []Payload{tags(nil), attributes(nil), taggedNull{}, unwilling{}} {
 		if err := proposalErr(p); !errors.Is(err, ErrInvalid) || !strings.Contains(fmt.Sprint(err), fmt.Sprintf("%T", p)) {
 			t.Errorf("%T: %v", p, err)
 		}
