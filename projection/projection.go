@@ -3,6 +3,7 @@ package projection
 import (
 	"errors"
 	"fmt"
+	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
@@ -169,9 +170,10 @@ var encoders = [][2]reflect.Type{
 
 // encodesItself reports whether a type does, and whether it decodes itself too.
 func encodesItself(t reflect.Type) (encodes, decodes bool) {
+	p := reflect.PointerTo(t)
 	for _, e := range encoders {
-		if p := reflect.PointerTo(t); p.Implements(e[0]) {
-			return true, p.Implements(e[1])
+		if encodes, decodes = p.Implements(e[0]), p.Implements(e[1]); encodes || decodes {
+			return encodes, decodes
 		}
 	}
 	return false, false
@@ -186,13 +188,16 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[time.Time]():
 		return "time.Time, unlike event.Timestamp," // as CBOR it loses its zone and its nanoseconds
-	case reflect.TypeFor[cbor.RawMessage]():
+	case reflect.TypeFor[big.Int]():
+		return "" // which the library knows
+	case reflect.TypeFor[cbor.RawMessage](), reflect.TypeFor[cbor.RawTag]():
 		return t.String() + ", which comes back as null if it is empty,"
 	}
-	if encodes, decodes := encodesItself(t); encodes {
-		if !decodes {
-			return t.String() + ", which encodes itself and does not decode itself,"
-		}
+	encodes, decodes := encodesItself(t)
+	if encodes != decodes {
+		return t.String() + ", which encodes itself or decodes itself, and not both,"
+	}
+	if encodes {
 		return embedsEncoder(t, seen)
 	}
 	switch t.Kind() {
@@ -213,7 +218,7 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 		return unencoded(t.Elem(), seen)
 	case reflect.Struct:
 		return unencodedField(t, seen, map[any]bool{t: true})
-	case reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128, reflect.Interface:
+	case reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128, reflect.Interface, reflect.Uintptr:
 		return t.String()
 	}
 	return ""
@@ -227,12 +232,30 @@ func nullable(k reflect.Kind) bool {
 // changesOmitted reports whether a value of a type that is left out may come back as another: an empty one as nil, a zero below
 // zero as one above.
 func changesOmitted(t reflect.Type) bool {
-	return nullable(t.Kind()) || t.Kind() == reflect.Float32 || t.Kind() == reflect.Float64 || saysZero(t)
+	switch t.Kind() {
+	case reflect.Map, reflect.Slice, reflect.Float32, reflect.Float64:
+		return true
+	case reflect.Array:
+		return changesOmitted(t.Elem()) || t != reflect.TypeFor[event.ID]() && saysZero(t)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if changesOmitted(t.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return saysZero(t)
 }
 
 // saysZero reports whether values of a type say themselves that they are zero, and so are left out.
 func saysZero(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[interface{ IsZero() bool }]())
+}
+
+// isArray reports whether a struct is encoded as an array, in which every field has its place.
+func isArray(t reflect.Type) bool {
+	f, ok := t.FieldByName("_")
+	return ok && strings.Contains(f.Tag.Get("cbor"), "toarray")
 }
 
 // leavesTrace reports whether a struct has a field of its own that is never left out.
@@ -260,7 +283,7 @@ func embedsEncoder(t reflect.Type, seen []reflect.Type) string {
 		if inner.Kind() == reflect.Pointer {
 			inner = inner.Elem()
 		}
-		if encodes, _ := encodesItself(inner); f.Anonymous && (encodes || inner.Kind() == reflect.Interface) {
+		if f.Anonymous && encodesAs(inner, t) {
 			embeds = &f
 		} else if beside == "" {
 			beside = t.String() + "." + f.Name
@@ -275,6 +298,16 @@ func embedsEncoder(t reflect.Type, seen []reflect.Type) string {
 		return unencoded(embeds.Type, seen)
 	}
 	return beside
+}
+
+// encodesAs reports whether a type has the method with which outer is encoded: if it is embedded there, that may be its own.
+func encodesAs(t, outer reflect.Type) bool {
+	for _, e := range encoders {
+		if reflect.PointerTo(outer).Implements(e[0]) {
+			return t.Implements(e[0]) || reflect.PointerTo(t).Implements(e[0])
+		}
+	}
+	return false
 }
 
 // pointed reports whether there are pointers in a key of that type.
@@ -310,16 +343,18 @@ func unencodedField(t reflect.Type, seen []reflect.Type, names map[any]bool) str
 		switch {
 		case name == "":
 			name = f.Name
-		case name == "-" && options == "":
+		case leftOut(&f):
 			return t.String() + "." + f.Name
 		case strings.Contains(options, "keyasint"):
 			number, _ := strconv.Atoi(name)
-			name = fmt.Sprint("number ", number)
+			name = fmt.Sprint("\x00", number) // which is no text
 		}
 		switch {
-		case !f.IsExported() && !flat, strings.Contains(options, "omit") && changesOmitted(f.Type):
+		case !f.IsExported() && !flat:
 			return t.String() + "." + f.Name
-		case flat && f.Type.Kind() == reflect.Pointer && !leavesTrace(inner):
+		case strings.Contains(options, "omit") && changesOmitted(f.Type):
+			return t.String() + "." + f.Name + ", of which what " + options + " leaves out may come back as another value,"
+		case flat && f.Type.Kind() == reflect.Pointer && (!leavesTrace(inner) || isArray(t)):
 			return t.String() + "." + f.Name + ", which comes back nil if its fields are left out,"
 		case flat:
 			if names[inner] {
@@ -348,6 +383,15 @@ func embedded(f *reflect.StructField, name string) (t reflect.Type, is bool) {
 		t = t.Elem()
 	}
 	return t, f.Anonymous && name == "" && t.Kind() == reflect.Struct
+}
+
+// leftOut reports whether a field is said to be.
+func leftOut(f *reflect.StructField) bool {
+	tag := f.Tag.Get("cbor")
+	if tag == "" {
+		tag = f.Tag.Get("json")
+	}
+	return tag == "-"
 }
 
 // fieldTag returns the name that a tag gives a field, if any, and the rest of the tag.

@@ -2,6 +2,7 @@ package projection
 
 import (
 	"errors"
+	"math/big"
 	"net/netip"
 	"strings"
 	"testing"
@@ -154,6 +155,26 @@ type (
 		A int `cbor:"1,keyasint"`
 		B int `cbor:"1"`
 	}
+	stamp    struct{ time.Time }
+	endpoint struct {
+		netip.Addr
+		Port int
+	}
+	omitting struct {
+		Parent *omitting `cbor:"parent,omitempty"`
+		Last   event.ID  `cbor:"last,omitzero"`
+		Dash   int       `cbor:"-,"`
+		Money  *big.Int
+	}
+	omittedFloats struct {
+		F [1]struct{ X float64 } `cbor:",omitzero"`
+	}
+	Placed struct{ N int }
+	array  struct {
+		_ struct{} `cbor:",toarray"`
+		*Placed
+	}
+	decoder      struct{ N int }
 	omittedFloat struct {
 		F float32 `json:",omitempty"`
 	}
@@ -175,6 +196,26 @@ func (w window) IsZero() bool { return w.From == 0 }
 type accounts struct{}
 
 func (accounts) EntityPrefix() string { return "account" }
+
+func (s stamp) MarshalCBOR() ([]byte, error) { return event.Marshal(s.UnixNano()) }
+func (s *stamp) UnmarshalCBOR(b []byte) error {
+	var nanos int64
+	err := event.Unmarshal(b, &nanos)
+	s.Time = time.Unix(0, nanos).UTC()
+	return err
+}
+
+func (e endpoint) MarshalCBOR() ([]byte, error) {
+	return event.Marshal(netip.AddrPortFrom(e.Addr, uint16(e.Port)))
+}
+func (e *endpoint) UnmarshalCBOR(b []byte) error {
+	var both netip.AddrPort
+	err := event.Unmarshal(b, &both)
+	e.Addr, e.Port = both.Addr(), int(both.Port())
+	return err
+}
+
+func (*decoder) UnmarshalCBOR([]byte) error { return nil }
 
 func (encoder) MarshalCBOR() ([]byte, error) { return []byte{0xF6}, nil }
 
@@ -234,6 +275,11 @@ func TestLostState(t *testing.T) {
 		"raw":                           {refused[[]cbor.RawMessage](), "cbor.RawMessage"},
 		"pointers as keys":              {refused[map[*int]int](), "map[*int]int"},
 		"pointers in keys":              {refused[map[[1]struct{ A *int }]int](), "other pointers"},
+		"floats in what is left out":    {refused[omittedFloats](), "omitzero leaves out"},
+		"embedded in an array":          {refused[array](), "array.Placed"},
+		"a decoder that is no encoder":  {refused[struct{ D decoder }](), "decoder"},
+		"a raw tag":                     {refused[cbor.RawTag](), "cbor.RawTag"},
+		"an address in memory":          {refused[uintptr](), "uintptr"},
 		"a float below zero left out":   {refused[omittedFloat](), "omittedFloat.F"},
 	} {
 		if tt.got == "" || !strings.Contains(tt.got, tt.says) {
@@ -258,6 +304,10 @@ func TestStatesComeBack(t *testing.T) {
 	comesBack(t, chained{1, &chained{2, nil}})
 	comesBack(t, tagged{1, 2})
 	comesBack(t, textAndNumber{1, 2})
+	comesBack(t, stamp{time.Unix(1, 2).UTC()})
+	comesBack(t, endpoint{netip.MustParseAddr("10.0.0.1"), 80})
+	comesBack(t, omitting{&omitting{Dash: 1}, event.ID{1}, 2, big.NewInt(-1 << 62)})
+	comesBack(t, omitting{})
 	comesBack(t, struct{ netip.Addr }{netip.MustParseAddr("10.0.0.1")})
 	comesBack(t, map[netip.Addr]int{netip.MustParseAddr("10.0.0.1"): 1})
 	comesBack(t, map[event.ID]event.Hash{{1}: {2}, {}: {}})
@@ -280,6 +330,7 @@ func comesBack[S any](t *testing.T, want S) {
 	for range 2 {
 		got := must[State[S]](t)(Get(src, p, key, Consistent))
 		if diff := cmp.Diff(want, got.Value, cmp.AllowUnexported(flat{}, node{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+			cmp.Comparer(func(a, b *big.Int) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 }),
 			cmp.Comparer(func(a, b event.EntityID[accounts]) bool { return a == b })); diff != "" {
 			t.Error(diff)
 		}
