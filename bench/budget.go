@@ -60,7 +60,7 @@ func (rep *report) demands() []demand {
 		faster("append, Written, one caller", our("append-written", 0), p("append-written", 0), "P", 2, 550_000, plain("append-written", 0)),
 		faster("append, Durable, one caller", our("append-durable", 0), rep.find("floor", diskName, 0), "fdatasync", 0.95, 6500, plain("append-durable", 0)),
 		faster("append, Durable, 64 callers", our("append-durable-64", 0), p("append-durable-64", 0), "P", 2.5, 225_000, plain("append-durable-64", 0)),
-		faster("append, Durable, 256 callers", our("append-durable-256", 0), p("append-durable-64", 0), "P with 64", 4, 360_000, plain("append-durable-64", 0)),
+		faster("append, Durable, 256 callers", our("append-durable-256", 0), p("append-durable-64", 0), "P with 64", 4, 360_000, plain("append-durable-256", 0)),
 		faster("batches of 100, Durable", our("batch-durable", 0), p("batch-durable", 0), "P", 1.5, 250_000, plain("batch-durable", 0)),
 		faster("read by id"+at, our("get", size), p("get", size), "P", 1.2, 430_000, plain("get", size)),
 		faster("one entity's stream"+at, our("stream", size), p("stream", size), "P", 1.2, 480_000, plain("stream", size)),

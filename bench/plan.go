@@ -257,8 +257,8 @@ func (p *planning) worth(system, work string, size, repeat int) bool {
 	return size <= usualSize && (repeat == 0 || work != "grow" && work != "kill") || repeat == 0 && work == "open"
 }
 
-// readWorks are the works on a prepared store, those that change it last.
-var readWorks = []string{"get", "stream", "scope", "kind", "range", "scan", "open", "grow", "kill", "kill-written"}
+// readWorks are the works on a prepared store, those that change it last and that which changes it most after all.
+var readWorks = []string{"get", "stream", "scope", "kind", "range", "scan", "open", "kill", "kill-written", "grow"}
 
 func (p *planning) readStep(s spec) {
 	s.Limit = p.effort.reads

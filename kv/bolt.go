@@ -84,7 +84,7 @@ type boltDB struct {
 // errors are the operating system's. Opening reads the inner pages of the trees and the list of free pages, not the
 // values: about a hundredth of the file.
 //
-// A file that is created has pages of pageBytes: a power of two up to [LargePages], or 0 for those of the operating system.
+// A file that is created has pages of pageBytes: a power of two from 4096 to [LargePages], or 0 for those of the operating system.
 //
 // Creating writes a file beside, syncs it, renames it and syncs the directory. After a power cut there is no file,
 // or an empty store, and perhaps name.new, which the next creation replaces.
@@ -126,6 +126,9 @@ func loadBolt(root *os.Root, name string, flag int) (DB, error) {
 
 // createBolt makes an empty store. Only a whole one ever has the name.
 func createBolt(root *os.Root, name string, pageBytes int) error {
+	if pageBytes != 0 && (pageBytes < 4096 || pageBytes > LargePages || pageBytes&(pageBytes-1) != 0) {
+		return fmt.Errorf("%s: pages of %d bytes, not a power of two from 4096 to %d", fullName(root, name), pageBytes, LargePages)
+	}
 	temp := name + ".new"
 	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -64,6 +64,31 @@ func TestBoltSettings(t *testing.T) {
 	}
 }
 
+// TestPageBytes: a store with large pages is one like another, and page sizes that bbolt would not open again are refused.
+func TestPageBytes(t *testing.T) {
+	root := openTestRoot(t)
+	for _, bad := range []int{-1, 1, 512, 5000, 2 * LargePages, 1 << 25} {
+		if _, err := OpenBolt(root, "kv.db", bad); err == nil {
+			t.Errorf("pages of %d bytes", bad)
+		}
+	}
+	for _, asked := range []int{LargePages, 0, 4096} { // of a store that is there, what is asked means nothing
+		db, err := OpenBolt(root, "kv.db", asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Update(putKey("k")); err != nil {
+			t.Error(err)
+		}
+		if got := db.(*boltDB).db.Info().PageSize; got != LargePages {
+			t.Errorf("pages of %d bytes", got)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestBoltCommitFails: a commit that the system refuses leaves a store to read. Writes are refused for the same reason.
 func TestBoltCommitFails(t *testing.T) {
 	db := openTestBolt(t, openTestRoot(t))
