@@ -2,10 +2,12 @@ package gates
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/batpak/batpak/event"
 )
@@ -150,8 +152,8 @@ func tagCondition(c WaitCondition, depth int) (t tagged, err error) {
 
 // UnmarshalJSON reads what MarshalJSON writes.
 func (o *Outcome[T]) UnmarshalJSON(b []byte) error {
-	if !json.Valid(b) { // package json has looked, another caller may not have
-		return fmt.Errorf("outcome: %.40q is not JSON: %w", b, event.ErrInvalid)
+	if !json.Valid(b) || !utf8.Valid(b) { // package json has looked for the first, another caller may not have
+		return fmt.Errorf("outcome: %.40q is not JSON in UTF-8: %w", b, event.ErrInvalid)
 	}
 	read, err := readOutcome[T](b, MaxNesting)
 	if err != nil {
@@ -311,8 +313,37 @@ func record[V any](b []byte, names ...string) (v V, err error) {
 		if string(value) == "null" {
 			return v, fmt.Errorf("member %q is null: %w", name, event.ErrInvalid)
 		}
+		if err := checkMember(name, value); err != nil {
+			return v, fmt.Errorf("member %q: %w", name, err)
+		}
 	}
 	return strict[V](b)
+}
+
+// checkMember refuses what package json takes for a value that it is not: null in a list, and bytes that are not one text of base64.
+func checkMember(name string, value json.RawMessage) error {
+	if name == "data" {
+		text, err := strict[string](value)
+		if err == nil && strings.ContainsAny(text, "\r\n") {
+			err = fmt.Errorf("more than one line: %w", event.ErrInvalid)
+		}
+		if err == nil {
+			if _, bad := base64.StdEncoding.Strict().DecodeString(text); bad != nil {
+				err = fmt.Errorf("%w: %w", event.ErrInvalid, bad)
+			}
+		}
+		return err
+	}
+	if value[0] != '[' {
+		return nil
+	}
+	_, err := readEach(value, func(item []byte) (_ struct{}, err error) {
+		if string(item) == "null" {
+			err = fmt.Errorf("null in a list: %w", event.ErrInvalid)
+		}
+		return struct{}{}, err
+	})
+	return err
 }
 
 // members splits an object. None may be there twice.
