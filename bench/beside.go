@@ -210,14 +210,19 @@ func (c *child) queries(ctx context.Context, b *batpak.Store, r *rand.Rand, read
 	return nil
 }
 
-// tailWork appends for a long time and notes ten times a second how fast it goes, how long the tail is and how much
-// memory is resident. The rate that it reports is that of the second half, when the tail has filled.
+// tailWork appends an event of each entity, and then for a long time as they are drawn. It notes ten times a second how
+// fast that goes, how long the tail is and how much memory the process has. The rate that it reports is that of the second
+// half, when the tail has filled.
 func tailWork(c *child) error {
 	s, b, err := c.opened()
 	if err != nil {
 		return err
 	}
-	a := appending{c: c, s: s, end: uint64(c.most(1 << 40))}
+	c.w.inTurn = uint64(c.Entities)
+	if err := c.fillBelow(s, c.Entities); err != nil {
+		return closing(s, err)
+	}
+	a := appending{c: c, s: s, next: c.w.inTurn, end: uint64(c.most(1 << 40))}
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() { c.r.Series = watch(ctx, b, &a.appended) })
@@ -236,8 +241,23 @@ func tailWork(c *child) error {
 	c.measured(n, took, 0)
 	c.r.Rate = secondHalf(c.r.Series)
 	c.latencies(&a.latency)
-	c.disk(n)
-	return c.checkAll(n)
+	c.disk(c.Entities + n)
+	return c.checkAll(c.Entities + n)
+}
+
+// fillBelow appends the events with the numbers below n, in batches.
+func (c *child) fillBelow(s store, n int) error {
+	es := make([]event, loadBatch)
+	for first := 0; first < n; first += len(es) {
+		es = es[:min(len(es), n-first)]
+		for i := range es {
+			c.w.fill(&es[i], uint64(first+i))
+		}
+		if err := s.Append(es); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func watch(ctx context.Context, b *batpak.Store, appended *atomic.Int64) (series [][]float64) {
@@ -252,7 +272,8 @@ func watch(ctx context.Context, b *batpak.Store, appended *atomic.Int64) (series
 		case now := <-ticker.C:
 			n, f := appended.Load(), b.Frontier()
 			rate := float64(n-before) / now.Sub(last).Seconds()
-			series = append(series, []float64{now.Sub(start).Seconds(), rate, float64(f.Accepted - f.Indexed), readMemory().resident})
+			m := readMemory()
+			series = append(series, []float64{now.Sub(start).Seconds(), rate, float64(f.Accepted - f.Indexed), m.anonymous, m.resident})
 			last, before = now, n
 		}
 	}

@@ -86,6 +86,7 @@ func (rep *report) demands() []demand {
 		within("open at "+sizeText(large)+" to"+at, our("open", large), our("open", size), openRow, 1.2),
 		within("resident after opening at "+sizeText(large)+" to"+at, our("open", large), our("open", size), memoryRow, 1.2),
 		within("index bytes per event at "+sizeText(large)+" to"+at, our("load", large), our("load", size), foldedRow, 1),
+		within("memory of its own, reading by id at "+sizeText(large)+" to"+at, our("get", large), our("get", size), ownRow, 1.2),
 		within("append onto "+sizeText(large)+" to"+at, our("grow", large), our("grow", size), rateRow, 0.8),
 		within("read by id at "+sizeText(large)+" to"+at, our("get", large), our("get", size), rateRow, 0.8),
 	}...)

@@ -164,7 +164,8 @@ func (rep *report) plots(dir string) (drawn []plot, err error) {
 		{"memory.svg", "Memory that opening adds", size, axis{label: "MiB", log: true}, rep.overSize("open", heapRow)},
 		{"tail-rate.svg", "Append for long, Written, one caller", seconds, axis{label: "events/s"}, rep.overTime(1)},
 		{"tail-length.svg", "The tail while appending", seconds, axis{label: "events"}, rep.overTime(2)},
-		{"tail-memory.svg", "Resident memory while appending", seconds, axis{label: "MiB"}, rep.overTime(3)},
+		{"tail-memory.svg", "Memory of the process alone while appending", seconds, axis{label: "MiB"}, rep.overTime(3)},
+		{"tail-resident.svg", "Resident memory while appending, pages of files included", seconds, axis{label: "MiB"}, rep.overTime(4)},
 	}
 	for _, p := range candidates {
 		if len(p.series) == 0 {

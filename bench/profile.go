@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,6 +37,10 @@ var partPrefixes = []struct{ prefix, part string }{
 	{"github.com/zeebo/blake3", partBlake3},
 	{"github.com/batpak/batpak/bench.", partBench},
 	{"main.(*plain", partPeer},
+	{"main.plain", partPeer},
+	{"main.openPlain", partPeer},
+	{"main.appendRecord", partPeer},
+	{"main.parseRecord", partPeer},
 	{"main.", partBench},
 	{"github.com/batpak/batpak/event.", partHeader},
 	{"github.com/batpak/batpak/log.", partLog},
@@ -65,11 +70,15 @@ var runtimeParts = []struct{ word, part string }{
 
 // partOf returns the part of a stack of function names, the innermost first.
 func partOf(stack []string) string {
-	for _, name := range stack {
+	for i, name := range stack {
 		for _, p := range partPrefixes {
-			if strings.HasPrefix(name, p.prefix) {
-				return p.part
+			if !strings.HasPrefix(name, p.prefix) {
+				continue
 			}
+			if p.part == partPeer && slices.ContainsFunc(stack[i:], isKV) {
+				return partIndex // bbolt is a system, and what keeps batpak's index
+			}
+			return p.part
 		}
 		if !strings.HasPrefix(name, "runtime.") {
 			continue
@@ -82,6 +91,8 @@ func partOf(stack []string) string {
 	}
 	return partOther
 }
+
+func isKV(name string) bool { return strings.HasPrefix(name, "github.com/batpak/batpak/kv.") }
 
 // profiled runs f with the CPU profiler, if that is asked for, and adds what it saw to the result. The profile of the last
 // call goes to c.Profile.
@@ -210,7 +221,7 @@ func (rep *report) partsLine(b *strings.Builder, k cell) {
 func (rep *report) mostly(k cell) string {
 	all, total := rep.samples(k)
 	var most []string
-	for _, part := range slices.SortedFunc(maps.Keys(all), func(x, y string) int { return int(all[y] - all[x]) }) {
+	for _, part := range slices.SortedFunc(maps.Keys(all), func(x, y string) int { return cmp.Or(cmp.Compare(all[y], all[x]), cmp.Compare(x, y)) }) {
 		if share := float64(all[part]) / float64(total); share >= 0.05 {
 			most = append(most, fmt.Sprintf("%s %.0f %%", part, 100*share))
 		}

@@ -3,10 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"slices"
+	"syscall"
 	"time"
+	"unsafe"
 )
 
 // queryLimit is how many events the queries by scope and kind ask for, and how many a time range spans.
@@ -40,22 +44,69 @@ func (rd *reading) prepare(by func(*workload, draw) int, classes int) (err error
 		return err
 	}
 	c.r.Events = rd.m.Events
-	if rd.keys, err = os.ReadFile(c.keysFile()); err != nil {
-		return err
-	}
 	if rd.s, err = c.open(true); err != nil {
 		return err
 	}
 	c.useWorkload()
-	if by == nil {
-		return nil
+	if err = rd.readKeys(); err == nil && by != nil {
+		err = rd.makeLists(by, classes)
+	}
+	rd.settle()
+	return err
+}
+
+// outside returns n bytes of zeros that the collector of garbage knows nothing of, so that what the benchmark has to know of
+// a store does not change when that collects.
+func outside(n int) ([]byte, error) {
+	return syscall.Mmap(-1, 0, max(n, 1), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+}
+
+// readKeys reads the keys file.
+func (rd *reading) readKeys() error {
+	f, err := os.Open(rd.c.keysFile())
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	b, err := outside(int(info.Size()))
+	if err != nil {
+		return err
+	}
+	rd.keys = b[:info.Size()]
+	_, err = io.ReadFull(f, rd.keys)
+	return err
+}
+
+// makeLists fills list, each of which has room for what it will have.
+func (rd *reading) makeLists(by func(*workload, draw) int, classes int) error {
+	b, err := outside(4 * rd.m.Events)
+	if err != nil {
+		return err
+	}
+	w := rd.c.w
+	all, counts := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(b))), rd.m.Events), make([]int, classes)
+	for n := range rd.m.Events {
+		counts[by(w, w.draw(uint64(n)))]++
 	}
 	rd.list = make([][]uint32, classes)
+	for i, n := range counts {
+		rd.list[i], all = all[:0:n], all[n:]
+	}
 	for n := range rd.m.Events {
-		i := by(c.w, c.w.draw(uint64(n)))
+		i := by(w, w.draw(uint64(n)))
 		rd.list[i] = append(rd.list[i], uint32(n))
 	}
 	return nil
+}
+
+// settle gives back what making the workload and the lists took, and notes the memory that is left.
+func (rd *reading) settle() {
+	debug.FreeOSMemory()
+	rd.c.r.OwnMiB = rd.c.r.HeapMiB - readMemory().anonymous
 }
 
 // measure calls once until the time is over, or as often as the spec says. What is done in the first tenth of the time is
@@ -84,6 +135,7 @@ func (rd *reading) measure(once func(*reading) (int, error)) error {
 		if now.Sub(start) >= c.Limit || c.Most > 0 && int(h.total) >= c.Most {
 			c.measured(counted, now.Sub(start), cpuTime()-cpu)
 			c.latencies(&h)
+			c.r.OwnMiB += readMemory().anonymous
 			return nil
 		}
 	}

@@ -77,6 +77,8 @@ func (r *result) main() float64 {
 		return r.Beside / max(r.Rate, 1)
 	case "open", "kill", "kill-written":
 		return r.OpenMS
+	case "fold":
+		return r.CPU
 	}
 	return r.Rate
 }

@@ -80,10 +80,11 @@ func exists(name string) bool {
 }
 
 func (r *runner) leave(s *step, why string) {
-	if w := workNamed(s.Work); !w.titled() || s.Repeat > 0 {
-		return
+	again := ""
+	if s.Repeat > 0 {
+		again = fmt.Sprintf(", repeat %d", s.Repeat+1)
 	}
-	r.left = append(r.left, fmt.Sprintf("%s, %s%s: %s", s.System, s.Work, s.variant(), why))
+	r.left = append(r.left, fmt.Sprintf("%s, %s%s%s: %s", s.System, s.Work, s.variant(), again, why))
 }
 
 // step runs one child and keeps its result.

@@ -43,6 +43,7 @@ type result struct {
 	EmptyMiB   float64 `json:"empty_mib"`   // resident memory before the store was opened
 	OpenMiB    float64 `json:"open_mib"`    // resident memory after opening (VmRSS)
 	HeapMiB    float64 `json:"heap_mib"`    // anonymous memory that opening added
+	OwnMiB     float64 `json:"own_mib"`     // anonymous memory that opening and reading added
 
 	OpenMS  float64          `json:"open_ms"`           // opening
 	FirstMS float64          `json:"first_ms"`          // the first read after it, of the newest event
@@ -51,7 +52,7 @@ type result struct {
 	Events  int              `json:"events"`            // that the store had in fact
 	Acked   int              `json:"acked"`             // appends acknowledged before the kill
 	Longest float64          `json:"longest_ms"`        // the longest fold
-	Series  [][]float64      `json:"series,omitempty"`  // seconds, events a second, tail, resident MiB
+	Series  [][]float64      `json:"series,omitempty"`  // seconds, events a second, tail, anonymous and resident MiB
 	Samples map[string]int64 `json:"samples,omitempty"` // of a CPU profile, by part
 	Note    string           `json:"note,omitempty"`    // what else is to be said
 	Failed  string           `json:"failed,omitempty"`  // what was wrong: an event lost, another content, an error

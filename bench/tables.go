@@ -115,7 +115,7 @@ func marked(w *work, columns []string) []string {
 		if s.grouped && strings.HasPrefix(w.name, "append-durable-") {
 			names[i] += " ²"
 		}
-		if !s.survives && strings.Contains(w.name, "written") {
+		if !s.survives && (strings.Contains(w.name, "written") || w.name == "load" || w.name == "grow") {
 			names[i] += " ³"
 		}
 	}
@@ -157,7 +157,7 @@ func (rep *report) cellText(r, p *result, row row, first bool) string {
 	if p != nil && p != r && row.best != 0 && p.Failed == "" && row.value(p) > 0 {
 		text += fmt.Sprintf(" (%s)", ratioText(row.value(r)/row.value(p)))
 	}
-	if first && r.Size > 0 && r.Events > 0 && r.Events < r.Size {
+	if first && r.Size > 0 && r.Events > 0 && r.Events != r.Size {
 		text += " at " + count(float64(r.Events))
 	}
 	return text

@@ -49,6 +49,7 @@ type workload struct {
 	seed     uint64
 	payload  int // bytes, at least 16
 	entities int
+	inTurn   uint64 // the events with lower numbers belong to the entities in turn, instead of as drawn
 
 	names  string // of all entities, in the order of their numbers
 	scopes [scopeCount]string
@@ -99,19 +100,23 @@ func mix(x uint64) uint64 {
 }
 
 // A draw is what decides all of an event.
-type draw struct{ coordinate, payload uint64 }
+type draw struct {
+	coordinate, payload uint64
+	rank                int // of the entity
+}
 
 func (w *workload) draw(number uint64) draw {
 	h := mix(w.seed ^ mix(number))
-	return draw{h, mix(h)}
+	if number < w.inTurn {
+		return draw{h, mix(h), int(number % uint64(w.entities))}
+	}
+	u := float64(h>>32) * (1.0 / (1 << 32))
+	square := u * u
+	return draw{h, mix(h), int(square * square * float64(w.entities))}
 }
 
 // rank returns the entity's place by frequency.
-func (w *workload) rank(d draw) int {
-	u := float64(d.coordinate>>32) * (1.0 / (1 << 32))
-	square := u * u
-	return int(square * square * float64(w.entities))
-}
+func (w *workload) rank(d draw) int { return d.rank }
 
 // name returns the name of the entity with this rank. Neighbours in rank are apart in the order of names.
 func (w *workload) name(rank int) string {

@@ -31,6 +31,7 @@ var (
 	openRow    = row{"open ms", func(r *result) float64 { return r.OpenMS }, decimal, -1}
 	firstRow   = row{"first read ms", func(r *result) float64 { return r.FirstMS }, decimal, 0}
 	heapRow    = row{"heap MiB", func(r *result) float64 { return r.HeapMiB }, decimal, -1}
+	ownRow     = row{"own MiB", func(r *result) float64 { return r.OwnMiB }, decimal, -1}
 	memoryRow  = row{"resident MiB", func(r *result) float64 { return r.OpenMiB }, count, 0}
 	ackedRow   = row{"acknowledged", func(r *result) float64 { return float64(r.Acked) }, count, 0}
 	besideRow  = row{"beside readers", func(r *result) float64 { return r.Beside }, count, 1}
@@ -40,7 +41,7 @@ var (
 
 var (
 	appendRows = []row{rateRow, p50Row, p99Row, cpuRow, diskRow, indexRow, peakRow}
-	readRows   = []row{rateRow, p50Row, p99Row, cpuRow}
+	readRows   = []row{rateRow, p50Row, p99Row, cpuRow, ownRow, peakRow}
 	openRows   = []row{openRow, firstRow, heapRow, memoryRow}
 	killRows   = []row{openRow, heapRow, ackedRow}
 )
