@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -13,7 +14,11 @@ func TestMemory(t *testing.T) {
 }
 
 func TestBolt(t *testing.T) {
-	kvtest.Run(t, func(t *testing.T) kv.DB { return openBolt(t, tempRoot(t)) })
+	for _, pageBytes := range pageSizes {
+		t.Run(fmt.Sprintf("pages of %d bytes", pageBytes), func(t *testing.T) {
+			kvtest.Run(t, func(t *testing.T) kv.DB { return openPages(t, tempRoot(t), pageBytes) })
+		})
+	}
 }
 
 func tempRoot(t testing.TB) *os.Root {
@@ -28,7 +33,13 @@ func tempRoot(t testing.TB) *os.Root {
 
 func openBolt(t testing.TB, root *os.Root) kv.DB {
 	t.Helper()
-	db, err := kv.OpenBolt(root, "kv.db", 0)
+	return openPages(t, root, 0)
+}
+
+// openPages is openBolt with the size of the pages if the file is created.
+func openPages(t testing.TB, root *os.Root, pageBytes int) kv.DB {
+	t.Helper()
+	db, err := kv.OpenBolt(root, "kv.db", pageBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

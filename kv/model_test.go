@@ -111,14 +111,10 @@ func compare(t *rapid.T, tx kv.Tx, m model) {
 // TestModel runs the same transactions on a DB and on a map: rolled back and not, small and large, read inside
 // and after, with the bolt file closed and opened between them.
 func TestModel(t *testing.T) {
-	for name, open := range map[string]func(t testing.TB) (db kv.DB, reopen func() kv.DB){
-		"memory": func(testing.TB) (kv.DB, func() kv.DB) {
-			db := kv.NewMemory()
-			return db, func() kv.DB { return db }
-		},
-		"bolt": func(t testing.TB) (kv.DB, func() kv.DB) {
+	bolt := func(pageBytes int) func(t testing.TB) (kv.DB, func() kv.DB) {
+		return func(t testing.TB) (kv.DB, func() kv.DB) {
 			root := tempRoot(t)
-			db := openBolt(t, root)
+			db := openPages(t, root, pageBytes)
 			return db, func() kv.DB {
 				if err := db.Close(); err != nil {
 					t.Fatal(err)
@@ -126,7 +122,15 @@ func TestModel(t *testing.T) {
 				db = openBolt(t, root)
 				return db
 			}
+		}
+	}
+	for name, open := range map[string]func(t testing.TB) (db kv.DB, reopen func() kv.DB){
+		"memory": func(testing.TB) (kv.DB, func() kv.DB) {
+			db := kv.NewMemory()
+			return db, func() kv.DB { return db }
 		},
+		"bolt":                  bolt(0),
+		"bolt, pages of 32 KiB": bolt(kv.LargePages),
 	} {
 		t.Run(name, func(outer *testing.T) {
 			outer.Parallel()
