@@ -329,16 +329,16 @@ func (b *batch) accept(c *log.Commit) {
 	x := s.index
 	start := uint32(c.RecordsOffset())
 	s.slab = s.slab[len(b.entries):]
+	s.end, s.lastTime = c.End(), b.entries[len(b.entries)-1].Header.Time
 	for i := range b.entries {
 		e := &b.entries[i]
 		e.Offset += start
 		at := b.at
 		if at == nil {
-			at = s.heads.place(e.Header.Stream())
+			at = s.heads.place(e.Header.Stream(), s.end.Seq)
 		}
 		*at = head{e.Header.Seq, e.Header.Clock, e.Hash, x.Append(e, at.tail)}
 	}
-	s.end, s.lastTime = c.End(), b.entries[len(b.entries)-1].Header.Time
 	s.appended.Store(uint64(s.end.Seq))
 	s.keeper.appended(s.end.Seq, s.opts.foldEvents)
 }

@@ -2,6 +2,7 @@ package batpak
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/batpak/batpak/kv"
 )
 
 // An indexed store is one whose index has several runs and buckets, and everything that it answers.
@@ -125,8 +128,48 @@ func (x *indexedStore) damaged(t *testing.T, dir string, index []byte) bool {
 	return rebuilt
 }
 
+// placesOfRuns returns from where to where in an index file each run lies.
+func placesOfRuns(t *testing.T, whole []byte) (places [][2]int) {
+	t.Helper()
+	dir, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := dir.WriteFile(indexFile, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	page := int(binary.NativeEndian.Uint32(whole[16+8:]))
+	meta := whole[16:]
+	if other := whole[page+16:]; binary.NativeEndian.Uint64(other[48:]) > binary.NativeEndian.Uint64(meta[48:]) {
+		meta = other
+	}
+	root := int(binary.NativeEndian.Uint64(meta[16:])) * page
+	db, err := kv.ReadBolt(dir, indexFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.View(func(tx kv.Tx) error {
+		for slot := range 100 {
+			for _, v := range tx.Scan(fmt.Sprint("run ", slot), nil) {
+				at := bytes.Index(whole, v)
+				if bytes.Contains(whole[at+1:], v) { // small ones lie in the root page, of which the file has older copies
+					at = root + bytes.Index(whole[root:], v)
+				}
+				places = append(places, [2]int{at, at + len(v)})
+			}
+		}
+		return nil
+	})
+	if err != nil || len(places) < 2 {
+		t.Fatalf("%d runs, %v", len(places), err)
+	}
+	return places
+}
+
 // TestIndexSectors damages each sector of the index file in turn, in two ways, and cuts it off at each page. The store opens
-// and answers as before, and the report tells whether the index was built anew. With BATPAK_LONG the index is larger, and is
+// and answers as before, and the report tells whether the index was built anew: it is if a byte of a run is another. With BATPAK_LONG the index is larger, and is
 // cut off at each page of zeros too.
 func TestIndexSectors(t *testing.T) {
 	const sector, page = 512, 4096
@@ -141,6 +184,7 @@ func TestIndexSectors(t *testing.T) {
 	if x.damaged(t, dir, whole) {
 		t.Fatal("a whole index was rebuilt")
 	}
+	runs := placesOfRuns(t, whole)
 	used := len(bytes.TrimRight(whole, "\x00")) // bbolt lays the file out ahead; behind this it is as new
 	harm := map[string]func(b []byte, i int){
 		"inverted": func(b []byte, _ int) {
@@ -162,8 +206,11 @@ func TestIndexSectors(t *testing.T) {
 			if bytes.Trim(whole[i*sector:(i+1)*sector], "\x00") != nil { // else it belongs to the end of a page, which nothing reads
 				tried++
 			}
-			if x.damaged(t, dir, b) {
+			switch found := x.damaged(t, dir, b); {
+			case found:
 				rebuilt++
+			case slices.ContainsFunc(runs, func(r [2]int) bool { return !bytes.Equal(b[r[0]:r[1]], whole[r[0]:r[1]]) }):
+				t.Error("a damaged run was not found")
 			}
 			if t.Failed() {
 				t.Fatalf("sector %d of %d %s", i, used/sector, name)
@@ -183,5 +230,43 @@ func TestIndexSectors(t *testing.T) {
 	t.Logf("%d bytes, %d of them used: %d damages, %d led to a rebuilt index, as did %d cuts", len(whole), used, tried, rebuilt, cut)
 	if rebuilt < tried/4 || cut == 0 {
 		t.Errorf("only %d of %d damages, and %d cuts, led to a rebuilt index", rebuilt, tried, cut)
+	}
+}
+
+// TestIndexOfSmallPages goes on with an index file whose pages have another size than those of a new one.
+func TestIndexOfSmallPages(t *testing.T) {
+	dir := t.TempDir()
+	closeTest(t, openTest(t, dir, nil))
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := root.Remove(indexFile); err != nil {
+		t.Fatal(err)
+	}
+	db, err := kv.OpenBolt(root, indexFile, 4096)
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 3 {
+		s := openTest(t, dir, &Options{foldEvents: 10})
+		for i := range 50 {
+			mustCommit(t, s, raw(fmt.Sprint("e", i%7), fmt.Sprint("payload ", round, i)))
+		}
+		if rep, err := verifyStore(s); err != nil || !rep.OK() || rep.Events != 50*(round+1) {
+			t.Fatalf("verify: %d events, %v, %v", rep.Events, rep.Findings, err)
+		}
+		if st, err := s.Stats(); err != nil || st.Opened.IndexRebuilt != "" || st.Opened.Replayed != 0 {
+			t.Errorf("opened: %+v, %v", st.Opened, err)
+		}
+		closeTest(t, s)
+		b, err := root.ReadFile(indexFile)
+		if err != nil || binary.NativeEndian.Uint32(b[16+8:]) != 4096 {
+			t.Fatalf("pages of %d bytes, %v", binary.NativeEndian.Uint32(b[16+8:]), err)
+		}
 	}
 }

@@ -90,6 +90,7 @@ func drawOptions(t *rapid.T) Options {
 		Durability:   rapid.SampledFrom([]Durability{Durable, Written}).Draw(t, "durability"),
 		SegmentBytes: rapid.SampledFrom([]int64{6000, 1500, 0}).Draw(t, "segment"),
 		foldEvents:   rapid.SampledFrom([]int{1 << 20, 30, 4}).Draw(t, "fold"),
+		maxHeads:     rapid.SampledFrom([]int{0, 3, 1}).Draw(t, "heads"),
 		MemoryIndex:  some(t, "index in memory", 5),
 	}
 }

@@ -180,7 +180,7 @@ func BenchmarkRead(b *testing.B) {
 
 func benchReads(b *testing.B, x *Index, events, entities int) {
 	r := rand.New(rand.NewPCG(3, 4))
-	if _, _, err := x.Head(event.Stream{Entity: "none"}); err != nil { // compares the checksums
+	if _, _, err := x.Head(event.Stream{Entity: "none"}, event.MaxSeq); err != nil { // compares the checksums
 		b.Fatal(err)
 	}
 	run := func(name string, one func() (int, error)) {
@@ -207,11 +207,11 @@ func benchReads(b *testing.B, x *Index, events, entities int) {
 		return 0, err
 	})
 	run("head-known", func() (int, error) {
-		_, _, err := x.Head(event.Stream{Entity: benchEntity(r.Uint64N(uint64(entities)))})
+		_, _, err := x.Head(event.Stream{Entity: benchEntity(r.Uint64N(uint64(entities)))}, event.MaxSeq)
 		return 0, err
 	})
 	run("head-unknown", func() (int, error) {
-		_, _, err := x.Head(event.Stream{Entity: benchEntity(r.Uint64N(uint64(entities))) + "x"})
+		_, _, err := x.Head(event.Stream{Entity: benchEntity(r.Uint64N(uint64(entities))) + "x"}, event.MaxSeq)
 		return 0, err
 	})
 	run("key-unknown", func() (int, error) {

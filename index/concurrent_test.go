@@ -126,7 +126,7 @@ func askHeads(t *testing.T, x *Index, m *model) {
 		last = x.Last()
 		for _, entity := range entities {
 			s := event.Stream{Entity: entity}
-			row, ok, err := x.Head(s)
+			row, ok, err := x.Head(s, event.MaxSeq)
 			seq := row.Seq
 			if err != nil || ok && (seq < seen[s] || m.at(seq).Header.Stream() != s) || !ok && seen[s] != 0 {
 				t.Errorf("head of %v: %d %v %v after %d", s, seq, ok, err, seen[s])

@@ -51,7 +51,7 @@ func answers(db kv.DB) (out []string) {
 		add(fmt.Sprint(rows, next, more), err)
 	}
 	for _, entity := range []string{"a:b", "a"} {
-		row, _, err := x.Head(event.Stream{Entity: entity})
+		row, _, err := x.Head(event.Stream{Entity: entity}, event.MaxSeq)
 		add(row, err)
 		row, _, err = x.Clock(event.Stream{Entity: entity}, 30)
 		add(row, err)

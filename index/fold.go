@@ -37,7 +37,7 @@ func (x *Index) Fold(p Position) error {
 	return x.merge()
 }
 
-// Trim lets go of the memory that Fold keeps, at most 100 MiB: it is for when no fold is expected soon. It must not be
+// Trim lets go of the memory that Fold keeps, at most 50 MiB: it is for when no fold is expected soon. It must not be
 // called beside Fold.
 func (x *Index) Trim() { x.builder, x.writer = runBuilder{}, runWriter{} }
 

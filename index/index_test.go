@@ -318,7 +318,7 @@ func (c *machine) Seek(t *rapid.T) {
 func (c *machine) Streams(t *rapid.T) {
 	s := event.Stream{Entity: rapid.SampledFrom(entities).Draw(t, "entity"), Lane: rapid.SampledFrom(lanes).Draw(t, "lane")}
 	seqs := c.query(&event.Query{Entity: s.Entity, Lane: &s.Lane})
-	head, ok, err := c.x.Head(s)
+	head, ok, err := c.x.Head(s, event.MaxSeq)
 	if err != nil || ok != (len(seqs) > 0) || ok && !c.isRow(head, seqs[len(seqs)-1]) {
 		t.Fatalf("head of %v: %+v %v %v, want the last of %d", s, head, ok, err, seqs)
 	}

@@ -61,12 +61,13 @@ func (x *Index) Seek(t event.Timestamp) (seq event.Seq, err error) {
 	return seq, err
 }
 
-// Head returns the row of the newest event of a stream, and whether there is one.
-func (x *Index) Head(s event.Stream) (Row, bool, error) {
+// Head returns the row of the newest event of a stream, and whether there is one. The caller knows that the stream has none
+// after through, so it is not looked for there.
+func (x *Index) Head(s event.Stream, through event.Seq) (Row, bool, error) {
 	if tail, seq := x.tail.snapStream(s); seq != 0 {
 		return tail.row(seq), true, nil
 	}
-	return x.newest(appendStreamTerm(nil, s))
+	return x.newest(appendStreamTerm(nil, s), through)
 }
 
 // Key returns the row of the newest event that has this idempotency key, and whether there is one.
@@ -74,16 +75,17 @@ func (x *Index) Key(key string) (Row, bool, error) {
 	if tail, seq := x.tail.snapKey(key); seq != 0 {
 		return tail.row(seq), true, nil
 	}
-	return x.newest(appendTextTerm(nil, tagKey, key))
+	return x.newest(appendTextTerm(nil, tagKey, key), event.MaxSeq)
 }
 
-// newest returns the row of the newest folded event that has a term, and whether there is one.
-func (x *Index) newest(term []byte) (row Row, ok bool, err error) {
-	if x.Position().Seq == 0 {
+// newest returns the row of the newest folded event that has a term, of which there is none after through, and whether there
+// is one.
+func (x *Index) newest(term []byte, through event.Seq) (row Row, ok bool, err error) {
+	if x.Position().Seq == 0 || through == 0 {
 		return Row{}, false, nil
 	}
 	err = x.view(func(v view) error {
-		row, err = v.newest(term)
+		row, err = v.newest(term, through)
 		return err
 	})
 	return row, row.Seq != 0, err

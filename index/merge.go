@@ -20,12 +20,12 @@ type merging struct {
 	bytes int64     // of the runs that are merged, together at most
 }
 
-// The bounds of a merge: how many runs, and how much memory. A million events with names of 20 bytes have a run of 22
-// to 30 MB.
+// The bounds of a merge: how many runs, and how much memory. Half a million events with names of 20 bytes have a run of 11
+// to 15 MB, and the file has room for two of them that is free at most times.
 const (
 	maxFanIn      = 8
-	maxMergeSpan  = 1 << 20
-	maxMergeBytes = 64 << 20
+	maxMergeSpan  = 1 << 19
+	maxMergeBytes = 32 << 20
 )
 
 var defaultMerging = merging{fanIn: maxFanIn, span: maxMergeSpan, bytes: maxMergeBytes}

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"sort"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/batpak/batpak/event"
@@ -49,10 +50,10 @@ type runRef struct {
 }
 
 func newRunRef(first, last event.Seq, size, slot, level uint32) runRef {
-	key := binary.BigEndian.AppendUint64(nil, uint64(first))
+	key := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(first))
 	return runRef{
 		first: first, last: last, size: size, slot: slot, level: level,
-		bucket:   fmt.Sprintf("run %d", slot),
+		bucket:   "run " + strconv.Itoa(int(slot)),
 		key:      binary.BigEndian.AppendUint64(key, uint64(last)),
 		verified: new(atomic.Bool),
 	}
@@ -123,6 +124,7 @@ func decodeMeta(b []byte, store event.StoreID) (*meta, error) {
 }
 
 func (m *meta) decodeRuns(b []byte) error {
+	m.runs = make([]runRef, 0, len(b)/metaRun)
 	end := event.Seq(0)
 	for ; len(b) > 0; b = b[metaRun:] {
 		last := event.Seq(binary.LittleEndian.Uint64(b))

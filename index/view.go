@@ -66,9 +66,9 @@ func (x *Index) view(fn func(view) error) error {
 	}
 }
 
-// newest returns the row of the last event that has a term, or the zero Row.
-func (v *view) newest(term []byte) (Row, error) {
-	for i := len(v.meta.runs) - 1; i >= 0; i-- {
+// newest returns the row of the last event that has a term, or the zero Row. No event after through has it.
+func (v *view) newest(term []byte, through event.Seq) (Row, error) {
+	for i := v.meta.find(min(through, v.meta.position.Seq)); i >= 0; i-- {
 		ref := &v.meta.runs[i]
 		r, err := v.open(i)
 		if err != nil {
