@@ -42,9 +42,13 @@ func must[T any](v T, err error) T {
 }
 
 // Marshal returns v in core deterministic encoding. Struct fields are named by the cbor or json tag, else by their own
-// name. What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses. The error matches [ErrInvalid].
+// name. What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses, and a value that contains itself. The error matches [ErrInvalid].
 func Marshal(v any) ([]byte, error) {
-	b, err := cborEncoder.Marshal(v)
+	var b []byte
+	err := checkLoops(v)
+	if err == nil {
+		b, err = cborEncoder.Marshal(v)
+	}
 	if err == nil {
 		err = CheckCanonical(b)
 	}

@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"encoding"
+	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -44,13 +45,18 @@ func planOf(t reflect.Type) *plan {
 }
 
 // decodeNew returns the value that data, canonical CBOR, is the encoding of.
-func decodeNew[T any](data []byte) (T, error) {
+func decodeNew[T any](data []byte) (value T, err error) {
+	defer func() {
+		if r := recover(); r != nil { // in how a type decodes itself
+			err = fmt.Errorf("decoding %T panics: %v: %w", value, r, ErrInvalid)
+		}
+	}()
 	v := new(T)
 	if decodePlanned(data, v) {
 		return *v, nil
 	}
 	v = new(T) // a field that decodes itself may add to what it has
-	err := Unmarshal(data, v)
+	err = Unmarshal(data, v)
 	return *v, err
 }
 

@@ -46,18 +46,30 @@ func lift(p Payload, t Type, version uint16, payload []byte) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("the code has version %d and no upcasts: %w", t.Version, ErrPastVersion)
 	}
-	steps := u.Upcasts()
+	steps, err := stepsOf(u)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPastVersion, err)
+	}
 	for ; version < t.Version; version++ {
 		step := stepFrom(steps, version)
 		if step == nil || step.lift == nil {
 			return nil, fmt.Errorf("no upcast from version %d: %w", version, ErrPastVersion)
 		}
-		var err error
 		if payload, err = step.lift(payload); err != nil {
 			return nil, fmt.Errorf("upcast from version %d: %w: %w", version, ErrPastVersion, err)
 		}
 	}
 	return payload, nil
+}
+
+// stepsOf returns the steps of a type, which cannot say them if it has the method from an embedded nil.
+func stepsOf(u Upcaster) (steps []Step, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%T panics when asked for its upcasts: %v", u, r)
+		}
+	}()
+	return u.Upcasts(), nil
 }
 
 func stepFrom(steps []Step, version uint16) *Step {
@@ -73,7 +85,10 @@ func stepFrom(steps []Step, version uint16) *Step {
 func checkSteps(p Payload, t Type) string {
 	var steps []Step
 	if u, ok := p.(Upcaster); ok {
-		steps = u.Upcasts()
+		var err error
+		if steps, err = stepsOf(u); err != nil {
+			return "has upcasts that cannot be asked for: " + err.Error()
+		}
 	}
 	seen := make(map[uint16]bool, len(steps))
 	for _, s := range steps {
