@@ -27,19 +27,19 @@ type Cursor struct {
 	at    Seq        // everything the query selects at or below has been dealt with
 	saved Seq
 
-	begins  Seq             // where it began when it was new
-	created event.Timestamp // when it was new
-	cut     *cursorState    // what was saved, if the log has lost events that were there then
-	lost    error           // the event at its position is one of them
+	begins Seq          // where it began when it was new, or where the log was cut since, if that is before
+	origin Hash         // of the event at begins
+	cut    *cursorState // what was saved, if the log has lost events that were there then
+	lost   error        // the event at its position is one of them
 }
 
 // cursorState is a cursor as it is kept: a canonical CBOR array of these.
 type cursorState struct {
-	_      struct{}        `cbor:",toarray"`
-	Format uint            // cursorFormat
-	Query  string          // of Query.String, without After
-	Begins Seq             // where it was when it was new
-	Made   event.Timestamp // when it was new
+	_      struct{} `cbor:",toarray"`
+	Format uint     // cursorFormat
+	Query  string   // of Query.String, without After
+	Begins Seq      // where it was when it was new, or where a repair has cut the log since, if that is before
+	Origin Hash     // of the event at Begins
 	Seq    Seq
 	Hash   Hash // of the event at Seq, whether the query selects it or not
 	End    Seq  // the newest event when it was saved
@@ -145,13 +145,13 @@ func (c *Cursor) load() error {
 	if asked := c.identity(); st.Query != asked {
 		return &CursorError{c.name, st.Query, asked}
 	}
-	c.at, c.saved, c.begins, c.created = st.Seq, st.Seq, st.Begins, st.Made
+	c.at, c.saved, c.begins, c.origin = st.Seq, st.Seq, st.Begins, st.Origin
 	ok, err := c.s.anchored(st.Seq, st.Hash)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		c.lost = &CorruptError{File: stateFile, Seq: st.Seq, Check: "cursor " + c.name + ": event at its position", Expected: st.Hash.String(), Found: "another or none"}
+		c.lost = c.foreign("event at its position", st.Seq, st.Hash)
 	}
 	whole, err := c.s.anchored(st.End, st.Last)
 	if !whole || !ok {
@@ -160,19 +160,18 @@ func (c *Cursor) load() error {
 	return err
 }
 
+// foreign says that the event at seq is not the one with this hash.
+func (c *Cursor) foreign(what string, seq Seq, hash Hash) error {
+	return &CorruptError{File: stateFile, Seq: seq, Check: "cursor " + c.name + ": " + what, Expected: hash.String(), Found: "another or none"}
+}
+
 // begin saves a new cursor where it begins, so that it begins there again.
-func (c *Cursor) begin() error {
-	v := c.s.Visible()
-	if c.at > v {
+func (c *Cursor) begin() (err error) {
+	if v := c.s.Visible(); c.at > v {
 		return fmt.Errorf("cursor %q begins behind %d of %d events: %w", c.name, c.at, v, ErrInvalid)
 	}
-	c.created = event.TimestampOf(c.s.Now())
-	if v > 0 {
-		e, err := c.s.At(v)
-		if err != nil {
-			return err
-		}
-		c.created = max(c.created, e.Time) // the clock may have been set back
+	if c.origin, err = c.s.hashAt(c.begins); err != nil {
+		return err
 	}
 	return c.Save(c.at)
 }
@@ -295,7 +294,7 @@ func (c *Cursor) Save(seq Seq) error {
 
 // store keeps the position seq. Events up to end are durable.
 func (c *Cursor) store(seq, end Seq) (err error) {
-	st := cursorState{Format: cursorFormat, Query: c.identity(), Begins: c.begins, Made: c.created, Seq: seq, End: end}
+	st := cursorState{Format: cursorFormat, Query: c.identity(), Begins: c.begins, Origin: c.origin, Seq: seq, End: end}
 	if st.Hash, err = c.s.hashAt(st.Seq); err != nil {
 		return err
 	}
@@ -323,27 +322,63 @@ func (c *Cursor) store(seq, end Seq) (err error) {
 	}))
 }
 
-// rewind goes back to where the cursor began, and saves that. If the log was cut before that, it is where the first repair since
-// cut it: what follows is newer than the cursor.
+// rewind goes back to where the cursor began, and saves that. The error matches [ErrCorrupt] if the log is another there, of
+// which no repair knows.
 func (c *Cursor) rewind() error {
-	begins := min(c.begins, c.s.Visible())
-	for e, err := range c.s.Query(Query{Kind: event.KindRepair}) {
-		if err != nil {
-			return err
-		}
-		if e.Seq > begins {
-			break
-		}
-		if e.Time > c.created {
-			begins = e.Seq - 1
-			break
-		}
+	if ok, err := c.s.anchored(c.begins, c.origin); err != nil {
+		return err
+	} else if !ok {
+		return c.foreign("event where it began", c.begins, c.origin)
 	}
 	c.mu.Lock()
-	c.begins = begins
 	c.at, c.saved, c.cut = c.begins, c.begins, nil
 	c.mu.Unlock()
 	return c.Save(c.begins)
+}
+
+// cutCursors makes cursors that began behind the end of the log, where it has just been cut, begin there: what will follow is
+// newer than they are. Cursors that cannot be read are left as they are, since they cannot be opened either.
+func (s *Store) cutCursors(end Seq) error {
+	err := s.moveCursors(end)
+	if errors.Is(err, ErrCorrupt) {
+		s.opts.Logger.Warn("cursors not read", "cause", err)
+		return nil
+	}
+	return err
+}
+
+func (s *Store) moveCursors(end Seq) error {
+	db, err := s.stateDB(false)
+	if db == nil || err != nil {
+		return err
+	}
+	origin, err := s.hashAt(end)
+	if err != nil {
+		return err
+	}
+	return asState(cursorsBucket, db.Update(func(tx kv.Tx) error {
+		moved := map[string][]byte{}
+		for k := range tx.Scan(cursorsBucket, nil) {
+			b, err := stateValue(tx, cursorsBucket, string(k))
+			if err != nil {
+				continue
+			}
+			st, err := decodeCursor(string(k), b)
+			if err != nil || st.Begins <= end {
+				continue
+			}
+			st.Begins, st.Origin = end, origin
+			if moved[string(k)], err = event.Marshal(&st); err != nil {
+				return err
+			}
+		}
+		for name, b := range moved {
+			if err := putValue(tx, cursorsBucket, name, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 // pass moves the position without saving it: nothing that the query selects lies between.

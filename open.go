@@ -29,11 +29,12 @@ type OpenReport struct {
 	TornBytes    int64         `json:"torn_bytes,omitempty"`    // bytes cut off, none of them acknowledged as durable
 	IndexRebuilt string        `json:"index_rebuilt,omitempty"` // why the index was built anew
 	Quarantined  string        `json:"quarantined,omitempty"`   // where the damaged index file is now
+	Recorded     []Receipt     `json:"recorded,omitempty"`      // of the events appended for repairs that had none yet
 	Took         time.Duration `json:"took_ns"`
 }
 
 // Open opens the store in dir for writing, and makes one if the directory is missing or empty. Nil options are the defaults.
-// It appends nothing. Memory and time do not grow with the number of events, unless the index has to be rebuilt.
+// It appends nothing, but for the event of a [Repair] that has none yet. Memory and time do not grow with the number of events, unless the index has to be rebuilt.
 //
 // A store that another process, or another call in this one, holds open for writing gives a [*LockedError]; one of a newer
 // format [ErrFutureFormat]; one whose log is damaged, or ends before what is known to have been durable, a
@@ -43,7 +44,7 @@ func Open(dir string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, fs: o.fs, batchHeads: map[event.Stream]head{}}
+	s := &Store{opts: o, fs: o.fs, batchHeads: map[event.Stream]head{}, heads: heads{most: o.maxHeads}}
 	if s.fs == nil {
 		if s.root, err = makeRoot(dir); err != nil {
 			return nil, err
@@ -52,6 +53,9 @@ func Open(dir string, opts *Options) (*Store, error) {
 	}
 	if err := s.open(dir); err != nil {
 		return nil, errors.Join(err, s.abandon())
+	}
+	if err := s.recordRepairs(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }

@@ -103,8 +103,9 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 // cursor as [Store.Cursor] does, and handles events as they become visible.
 //
 // If the log has lost events that were there when the position was saved, after a [Repair] say, answers may be among them. The
-// reaction then begins again where it did when it was new; what is answered stays so. The position of a [Store.Cursor] would be
-// refused if the event at it is lost.
+// reaction then begins again where it did when it was new, or where a repair cut the log before that; what is answered stays so.
+// If another event is where it began and no repair says why, the error matches [ErrCorrupt]. The position of a [Store.Cursor]
+// would be refused if the event at it is lost.
 //
 // The position is saved after the batches of some events were appended, so that after a crash handlers may be called again
 // with events that they have had; what was appended for an event is found by its key, and neither the handler called nor

@@ -483,10 +483,66 @@ func TestReactionAfterItsPosition(t *testing.T) {
 }
 
 // A log that is cut before a reaction began, and grows beyond that before the reaction runs again: what follows the repair is
-// answered, however often the reaction runs and whatever is cut off then.
+// answered, however often the reaction runs and whatever is cut off then, wherever the repair was killed and whatever the
+// clock says.
 func TestReactionCutBeforeItsBeginning(t *testing.T) {
+	for _, ahead := range []time.Duration{0, time.Hour} {
+		for name, cut := range map[string]func(*testing.T, string){"repaired": cutLog, "repaired but for the record": cutLogOnly} {
+			t.Run(fmt.Sprint(name, ", clock ahead by ", ahead), func(t *testing.T) {
+				dir := t.TempDir()
+				s := begunBehindSix(t, dir, &Options{Clock: func() time.Time { return time.Now().Add(ahead) }})
+				again := func(numbers ...int) {
+					t.Helper()
+					closeTest(t, s)
+					cut(t, dir)
+					s = openTest(t, dir, nil)
+					order(t, s, numbers...)
+					if err := answerAll(s, nil); err != nil {
+						t.Fatal(err)
+					}
+					for n, times := range ordersAsked(t, s) {
+						if due := min(times, 1); due != answersTo(t, s, n) && n != 0 {
+							t.Errorf("order %d: %d answers", n, answersTo(t, s, n))
+						}
+					}
+					if got := answersTo(t, s, 0); got != 0 {
+						t.Errorf("order 0, of before the reaction: %d answers", got)
+					}
+				}
+				again(20, 21, 22, 23, 24, 25, 26)
+				again(30)
+				again()
+			})
+		}
+	}
+}
+
+// A reaction that began in a log which is no more, and no repair says where the two part, cannot begin again.
+func TestReactionOfAnotherLog(t *testing.T) {
 	dir := t.TempDir()
+	closeTest(t, begunBehindSix(t, dir, nil))
+	state, aside := filepath.Join(dir, stateFile), filepath.Join(t.TempDir(), stateFile)
+	if err := os.Rename(state, aside); err != nil {
+		t.Fatal(err)
+	}
+	cutLog(t, dir)
+	if err := os.Rename(aside, state); err != nil {
+		t.Fatal(err)
+	}
 	s := openTest(t, dir, nil)
+	order(t, s, 20, 21, 22, 23, 24, 25, 26)
+	if err := answerAll(s, nil); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "where it began") {
+		t.Errorf("%v, want an ErrCorrupt that says where it began", err)
+	}
+	if n := answersTo(t, s, 20); n != 0 {
+		t.Errorf("%d answers", n)
+	}
+}
+
+// begunBehindSix opens a store with an order 0, five orders in one commit, and the position of a reaction that began behind them.
+func begunBehindSix(t *testing.T, dir string, opts *Options) *Store {
+	t.Helper()
+	s := openTest(t, dir, opts)
 	order(t, s, 0)
 	if _, err := s.Commit(orders(1, 2, 3, 4, 5)...); err != nil {
 		t.Fatal(err)
@@ -500,24 +556,7 @@ func TestReactionCutBeforeItsBeginning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := func(numbers ...int) {
-		t.Helper()
-		closeTest(t, s)
-		cutLog(t, dir)
-		s = openTest(t, dir, nil)
-		order(t, s, numbers...)
-		if err := answerAll(s, nil); err != nil {
-			t.Fatal(err)
-		}
-		for n, times := range ordersAsked(t, s) {
-			if due := min(times, 1); due != answersTo(t, s, n) && n != 0 {
-				t.Errorf("order %d: %d answers", n, answersTo(t, s, n))
-			}
-		}
-	}
-	again(20, 21, 22, 23, 24, 25, 26)
-	again(30)
-	again()
+	return s
 }
 
 // orders are proposals of orders with these numbers.
@@ -584,6 +623,30 @@ func TestReactionCutBehindACursor(t *testing.T) {
 // cutLog damages the last commit of a closed store and repairs that, so that it is gone.
 func cutLog(t *testing.T, dir string) {
 	t.Helper()
+	damageLast(t, dir)
+	if r, err := Repair(t.Context(), dir, func(*Diagnosis) bool { return true }, nil); err != nil || !r.Done || len(r.Recorded) != 1 {
+		t.Fatal(err)
+	}
+}
+
+// cutLogOnly is cutLog with a repair that is killed before it records that.
+func cutLogOnly(t *testing.T, dir string) {
+	t.Helper()
+	damageLast(t, dir)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	r := newRepairer(root, dir, func(*Diagnosis) bool { return true })
+	if _, err := r.locked(t.Context(), nil); err != nil || !r.report.Done {
+		t.Fatal(err)
+	}
+}
+
+// damageLast damages the last commit of a closed store.
+func damageLast(t *testing.T, dir string) {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "log", "*.seg"))
 	if err != nil {
 		t.Fatal(err)
@@ -595,9 +658,6 @@ func cutLog(t *testing.T, dir string) {
 	}
 	b[len(b)-20] ^= 1
 	if err := os.WriteFile(name, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := Repair(t.Context(), dir, func(*Diagnosis) bool { return true }, nil); err != nil || !r.Done {
 		t.Fatal(err)
 	}
 }

@@ -70,7 +70,7 @@ type RepairReport struct {
 
 // Repair makes a store open again that [Open] refuses. It diagnoses it, asks approve, which is told what would be done, and
 // if that is true does it: it copies what it is going to remove into a directory under removed/, ends the log after the last
-// provable event, opens the store and appends an event that says so ([RepairRecord]). Events after the cut are lost to the
+// provable event, and opens the store, upon which an event is appended that says so ([RepairRecord]). Events after the cut are lost to the
 // store, and their positions are given again: receipts for them do not verify any more.
 //
 // A store that opens is not changed, whatever else is wrong with it: Repair does not remove damaged events from between good
@@ -81,11 +81,16 @@ func Repair(ctx context.Context, dir string, approve func(*Diagnosis) bool, opts
 		return nil, err
 	}
 	defer root.Close()
-	r := repairer{dir: dir, approve: approve, clock: time.Now, doctor: doctor{
+	r := newRepairer(root, dir, approve)
+	return &r.report, r.run(ctx, opts)
+}
+
+func newRepairer(root *os.Root, dir string, approve func(*Diagnosis) bool) *repairer {
+	r := &repairer{dir: dir, approve: approve, clock: time.Now, doctor: doctor{
 		fs: vfs.OS(root), openIndex: func() (kv.DB, error) { return kv.ReadBolt(root, indexFile) },
 	}}
 	r.open = func() (*Store, error) { return Open(dir, nil) }
-	return &r.report, r.run(ctx, opts)
+	return r
 }
 
 // A repairer is one call of Repair.
@@ -103,7 +108,12 @@ func (r *repairer) run(ctx context.Context, opts *VerifyOptions) error {
 	if err != nil || !r.report.Done && !pending {
 		return err
 	}
-	return r.record()
+	s, err := r.open() // which records what was done
+	if err != nil {
+		return err
+	}
+	r.report.Recorded = s.opened.Recorded
+	return s.Close()
 }
 
 // locked does what must have the store for itself. pending says that earlier repairs may not have been recorded.
@@ -126,7 +136,7 @@ func (r *repairer) locked(ctx context.Context, opts *VerifyOptions) (pending boo
 	if r.report.Diagnosis, err = r.diagnose(ctx, opts); err != nil {
 		return false, err
 	}
-	earlier, err := r.records()
+	earlier, err := repairRecords(r.fs)
 	if err != nil {
 		return false, err
 	}
@@ -267,15 +277,15 @@ func (r *repairer) setAside(name, dir string) error {
 	return errors.Join(r.fs.SyncDir(dir), r.fs.SyncDir("."))
 }
 
-// records returns the records of all repairs that were begun, by the name of their directory.
-func (r *repairer) records() (map[string][]byte, error) {
-	names, err := r.fs.ReadDir(removedDir)
-	if errors.Is(err, fs.ErrNotExist) {
+// repairRecords returns the records of all repairs that were begun, by the name of their directory.
+func repairRecords(f vfs.FS) (map[string][]byte, error) {
+	names, err := f.ReadDir(removedDir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
 	records := map[string][]byte{}
 	for _, name := range names {
-		b, readErr := vfs.ReadFile(r.fs, path.Join(removedDir, name, recordFile), maxRecordBytes)
+		b, readErr := vfs.ReadFile(f, path.Join(removedDir, name, recordFile), maxRecordBytes)
 		if readErr == nil {
 			records[name] = b
 		} else if !errors.Is(readErr, fs.ErrNotExist) && !errors.Is(readErr, syscall.ENOTDIR) { // of which somebody else made name
@@ -285,27 +295,51 @@ func (r *repairer) records() (map[string][]byte, error) {
 	return records, err
 }
 
-// record opens the store and appends an event for each repair that has none yet.
-func (r *repairer) record() (err error) {
-	records, err := r.records()
+// recordRepairs appends an event for each repair that was carried out and has none yet, before anything else is appended: so
+// that the event of a cut is the first one behind it. The report says which.
+func (s *Store) recordRepairs() error {
+	records, err := repairRecords(s.fs)
 	if err != nil {
 		return err
 	}
-	s, err := r.open()
-	if err != nil {
-		return err
+	cut := false
+	for name, data := range records {
+		pending, cuts, err := s.pendingRepair(name, data)
+		if err != nil {
+			return err
+		}
+		if !pending {
+			delete(records, name)
+		}
+		cut = cut || pending && cuts
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	last := s.Visible()
+	if cut {
+		if err := s.cutCursors(s.end.Seq); err != nil {
+			return err
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(records)) {
-		p := Proposal{At: repairAt, Payload: system{event.KindRepair, records[name]}, Key: repairKey + name}
-		receipts, err := s.Commit(p)
+		receipts, err := s.Commit(Proposal{At: repairAt, Payload: system{event.KindRepair, records[name]}, Key: repairKey + name})
 		if err != nil {
 			return fmt.Errorf("record of repair %s: %w", name, err)
 		}
-		if receipts[0].Seq > last {
-			r.report.Recorded = append(r.report.Recorded, receipts[0])
-		}
+		s.openedMu.Lock()
+		s.opened.Recorded = append(s.opened.Recorded, receipts...)
+		s.openedMu.Unlock()
 	}
 	return nil
+}
+
+// pendingRepair reports whether a repair was carried out and has no event, and whether it cut the log.
+func (s *Store) pendingRepair(name string, data []byte) (pending, cut bool, err error) {
+	var r RepairRecord
+	if err := event.Unmarshal(data, &r); err != nil {
+		s.opts.Logger.Warn("record of a repair not read", "directory", path.Join(removedDir, name), "cause", err)
+		return false, false, nil
+	}
+	if r.Cut && r.After < s.end.Seq {
+		return false, false, nil // it has its event, or the log was made whole instead
+	}
+	known, _, err := s.keyed(repairKey + name)
+	return known == nil, r.Cut, err
 }

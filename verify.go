@@ -450,7 +450,7 @@ func (v *verifier) finish() error {
 // judgeHead checks that the index has the same newest event of a stream, or one that was appended since.
 func (v *verifier) judgeHead(stream event.Stream, t tip) error {
 	return v.index.indexed(func(x *index.Index) error {
-		row, ok, err := x.Head(stream)
+		row, ok, err := x.Head(stream, event.MaxSeq)
 		if err != nil || ok && (row.Seq == t.seq || row.Seq > v.until.Seq) {
 			return err
 		}

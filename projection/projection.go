@@ -35,7 +35,8 @@ func On[S any, P event.Payload](f func(s *S, e event.Event, p P) error) Handler[
 // A Spec is what a projection is made from. S must survive encoding as CBOR: its fields are exported, all the way down, or
 // of types that encode themselves, and no two of its pointers lead to one value, since they would not after decoding.
 type Spec[S any] struct {
-	// Name and Version, from 1, name what the handlers compute: change Version when that changes. Name is as an entity.
+	// Name and Version, from 1, name what the handlers compute: change Version when that changes, be
+	// it because an upcast of a payload gives other values than before. Name is as an entity.
 	Name    string
 	Version uint16
 
