@@ -174,7 +174,7 @@ func (s *soak) plan(t *target, last bool) *life {
 		l.Again = append(l.Again, t.keyed[s.random.IntN(len(t.keyed))])
 	}
 	s.figures.repeated += len(l.Again)
-	t.shown = l.Durability
+	t.begin(l)
 	if t.pending != nil {
 		t.tries++
 	}
@@ -237,7 +237,7 @@ func (s *soak) hearWriter(t *target, l *life, kind byte, body []byte) error {
 	case kindOpened:
 		o, err := parse[opening](body)
 		if err == nil {
-			err = s.writerOpened(t, &o)
+			err = s.writerOpened(t, l, &o)
 		}
 		return err
 	case kindAcknowledged:
@@ -262,9 +262,9 @@ func (s *soak) hearWriter(t *target, l *life, kind byte, body []byte) error {
 }
 
 // writerOpened takes note of an opening.
-func (s *soak) writerOpened(t *target, o *opening) error {
+func (s *soak) writerOpened(t *target, l *life, o *opening) error {
 	how, damage := t.opening, t.pending
-	lost, err := t.open(o)
+	lost, err := t.open(l, o)
 	if err != nil {
 		return err
 	}

@@ -472,7 +472,7 @@ func reopen(dir string, d *damage, l *ledger) error {
 		return err
 	}
 	target := target{ledger: l, pending: d, tries: 1}
-	if _, err := target.open(&opening{Store: st.Store, Visible: s.Visible(), Report: st.Opened}); err != nil {
+	if _, err := target.open(&life{}, &opening{Store: st.Store, Visible: s.Visible(), Report: st.Opened}); err != nil {
 		return err
 	}
 	for e, err := range s.Query(batpak.Query{}) {
@@ -484,6 +484,36 @@ func reopen(dir string, d *damage, l *ledger) error {
 		}
 	}
 	return nil
+}
+
+// TestWhatIsShownIsAsDurable lets a reader see an event that was only written, while a life that begins after that is to show
+// nothing but durable events: before it has opened the store LOCK speaks of the one before.
+func TestWhatIsShownIsAsDurable(t *testing.T) {
+	target := target{ledger: newLedger(), shown: batpak.Durable}
+	see := func(seq batpak.Seq) {
+		t.Helper()
+		m := testMark(seq, 0)
+		if err := target.ledger.see(readerProcess, &m, target.shown); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written, durable := &life{job: job{Durability: batpak.Written}}, &life{job: job{Durability: batpak.Durable}}
+	target.begin(durable)
+	see(1)
+	target.begin(written)
+	see(2)
+	target.begin(durable)
+	see(3)
+	if target.ledger.durable != 1 {
+		t.Fatalf("before a life that shows durable events has opened the store, those up to %d count as durable, not 1", target.ledger.durable)
+	}
+	if _, err := target.open(durable, &opening{Visible: 3}); err != nil {
+		t.Fatal(err)
+	}
+	see(4)
+	if target.ledger.durable != 4 {
+		t.Fatalf("after it the events up to %d count as durable, not 4", target.ledger.durable)
+	}
 }
 
 // TestSamples checks the figures made of measurements.

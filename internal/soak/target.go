@@ -18,7 +18,7 @@ type target struct {
 	store   batpak.StoreID // zero until it is known
 
 	ledger  *ledger
-	shown   batpak.Durability // that the events have which the newest life of the writer lets be seen
+	shown   batpak.Durability // that events have which can be seen
 	keyed   []receipt         // of durable commits with keys, the newest
 	lives   int
 	reader  *process      // nil if there is none
@@ -81,8 +81,16 @@ func (t *target) remember(name commitName, marks []mark) {
 	}
 }
 
+// begin takes note of a life that is about to begin. What was only written can be seen from when it opens such a store
+// until a later one has opened it as a durable one: if that is killed before, LOCK still lets a reader see it.
+func (t *target) begin(l *life) {
+	if l.Durability == batpak.Written {
+		t.shown = batpak.Written
+	}
+}
+
 // open takes what the writer found when it opened the store.
-func (t *target) open(o *opening) (lost int, err error) {
+func (t *target) open(l *life, o *opening) (lost int, err error) {
 	damage := t.pending
 	if damage == nil {
 		damage = &undamaged
@@ -93,7 +101,7 @@ func (t *target) open(o *opening) (lost int, err error) {
 	if damage.mustTear && t.tries == 1 && o.Report.TornFile == "" {
 		return 0, fmt.Errorf("%s, but no torn tail was reported", damage.kind)
 	}
-	t.store, t.pending, t.tries = o.Store, nil, 0
+	t.store, t.pending, t.tries, t.shown = o.Store, nil, 0, l.Durability
 	if lost, err = t.ledger.open(o.Visible, damage.mayLose); err != nil {
 		err = fmt.Errorf("%w (the damage was: %s; the opening: %+v)", err, damage.kind, o.Report)
 	}
