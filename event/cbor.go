@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -42,7 +43,8 @@ func must[T any](v T, err error) T {
 }
 
 // Marshal returns v in core deterministic encoding. Struct fields are named by the cbor or json tag, else by their own
-// name. What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses, and a value that contains itself. The error matches [ErrInvalid].
+// name. What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses, and a value that contains itself.
+// The error matches [ErrInvalid].
 func Marshal(v any) ([]byte, error) {
 	var b []byte
 	err := checkLoops(v)
@@ -64,7 +66,11 @@ func Unmarshal(data []byte, v any) error {
 	if err := CheckCanonical(data); err != nil {
 		return err
 	}
-	if err := cborDecoder.Unmarshal(data, v); err != nil {
+	err := checkEndless(reflect.TypeOf(v))
+	if err == nil {
+		err = cborDecoder.Unmarshal(data, v)
+	}
+	if err != nil {
 		return fmt.Errorf("decode CBOR into %T: %w: %w", v, ErrInvalid, err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/fxamacker/cbor/v2"
@@ -13,26 +14,79 @@ import (
 // the levels that canonical CBOR may have there can be some that leave no trace in it.
 const maxLevels = 8 * maxPayloadDepth
 
-// loops remembers of types whether a value can contain itself, or be as deep as it likes: reflect.Type → bool.
-var loops sync.Map
+// A shape says of a type what the encoder has to be kept from.
+type shape uint8
+
+const (
+	finite  shape = iota // values are as deep as the type is
+	looping              // a value can contain itself, or be as deep as it likes
+	endless              // it is a pointer to itself, or has one within: nothing but pointers, of which the library seeks the end
+)
+
+// shapes remembers those of types: reflect.Type → shape.
+var shapes sync.Map
+
+func shapeOf(t reflect.Type) shape {
+	if known, ok := shapes.Load(t); ok {
+		return known.(shape)
+	}
+	s := finite
+	if hasLoop(t, map[reflect.Type]bool{}) {
+		s = looping
+	}
+	if hasEndless(t, map[reflect.Type]bool{}) {
+		s = endless
+	}
+	shapes.Store(t, s)
+	return s
+}
 
 // checkLoops returns an error if v contains itself, or is deeper than anything that can be decoded: the encoder would go round
 // until the stack is full, which ends the process.
 func checkLoops(v any) error {
-	if v == nil || !canLoop(reflect.TypeOf(v)) {
+	if v == nil || shapeOf(reflect.TypeOf(v)) == finite {
 		return nil
 	}
 	w := loopWalk{on: map[place]bool{}}
 	return w.visit(reflect.ValueOf(v), 0)
 }
 
-func canLoop(t reflect.Type) bool {
-	if known, ok := loops.Load(t); ok {
-		return known.(bool)
+// checkEndless returns an error if a type is endless.
+func checkEndless(t reflect.Type) error {
+	if t != nil && shapeOf(t) == endless {
+		return fmt.Errorf("type %v is a pointer to itself, or has one within", t)
 	}
-	can := hasLoop(t, map[reflect.Type]bool{})
-	loops.Store(t, can)
-	return can
+	return nil
+}
+
+// hasEndless reports whether a type is endless. seen are types that were looked at.
+func hasEndless(t reflect.Type, seen map[reflect.Type]bool) bool {
+	for on := map[reflect.Type]bool{}; t.Kind() == reflect.Pointer; t = t.Elem() {
+		if on[t] {
+			return true
+		}
+		on[t] = true
+	}
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	return slices.ContainsFunc(partsOf(t), func(part reflect.Type) bool { return hasEndless(part, seen) })
+}
+
+// partsOf returns the types that a type is made of.
+func partsOf(t reflect.Type) (parts []reflect.Type) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return []reflect.Type{t.Elem()}
+	case reflect.Map:
+		return []reflect.Type{t.Key(), t.Elem()}
+	case reflect.Struct:
+		for i := range t.NumField() {
+			parts = append(parts, t.Field(i).Type)
+		}
+	}
+	return parts
 }
 
 // hasLoop looks for a type within itself, and for interfaces, which may hold anything. within are the types around it.
@@ -45,19 +99,7 @@ func hasLoop(t reflect.Type, within map[reflect.Type]bool) bool {
 	}
 	within[t] = true
 	defer delete(within, t)
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return hasLoop(t.Elem(), within)
-	case reflect.Map:
-		return hasLoop(t.Key(), within) || hasLoop(t.Elem(), within)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if hasLoop(t.Field(i).Type, within) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(partsOf(t), func(part reflect.Type) bool { return hasLoop(part, within) })
 }
 
 // encodesItself reports whether how values of a type are encoded is for the type to say.
@@ -84,8 +126,11 @@ func (w *loopWalk) visit(v reflect.Value, level int) error {
 	if level > maxLevels {
 		return fmt.Errorf("value is nested more than %d deep", maxPayloadDepth)
 	}
-	if !v.IsValid() || v.Kind() != reflect.Interface && (!canLoop(v.Type()) || encodesItself(v.Type())) {
+	if !v.IsValid() || v.Kind() != reflect.Interface && (shapeOf(v.Type()) == finite || encodesItself(v.Type())) {
 		return nil
+	}
+	if err := checkEndless(v.Type()); err != nil {
+		return err
 	}
 	switch v.Kind() {
 	case reflect.Interface:

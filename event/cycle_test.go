@@ -24,6 +24,13 @@ type (
 	reaching struct{ b byte }
 	hasReach struct{ X reaching }
 	upcasts  struct{ event.Upcaster }
+	pointer  *pointer
+	there    *andBack
+	andBack  **there
+	holder   struct {
+		N int
+		P []map[string]pointer
+	}
 )
 
 func (r *reaching) UnmarshalCBOR(b []byte) error { r.b = b[100]; return nil }
@@ -37,6 +44,7 @@ func (urled) EventType() event.Type    { return looped }
 func (unm) EventType() event.Type      { return looped }
 func (inField) EventType() event.Type  { return looped }
 func (hasReach) EventType() event.Type { return looped }
+func (holder) EventType() event.Type   { return looped }
 func (upcasts) EventType() event.Type  { return event.Type{Kind: 0xF0AA, Name: "looped", Version: 2} }
 
 // TestValuesThatContainThemselves are refused, where the encoder would end the process; those of the same types that do not,
@@ -74,6 +82,26 @@ func TestValuesThatContainThemselves(t *testing.T) {
 		if _, err := event.Marshal(v); err != nil {
 			t.Errorf("%T: %v", v, err)
 		}
+	}
+}
+
+// TestPointersToThemselves are types that have no value but pointers to more of them: the library would look for their end for
+// ever.
+func TestPointersToThemselves(t *testing.T) {
+	var p pointer
+	for _, v := range []any{p, &p, there(nil), andBack(nil), holder{}, &holder{}, anything{p}, map[string]any{"": []any{&holder{}}}} {
+		if _, err := event.Marshal(v); !errors.Is(err, event.ErrInvalid) || !strings.Contains(err.Error(), "pointer to itself") {
+			t.Errorf("marshal %T: %v, want ErrInvalid", v, err)
+		}
+	}
+	for _, v := range []any{p, &p, new(there), new(holder), new(struct{ H *holder })} {
+		if err := event.Unmarshal([]byte{0xA0}, v); !errors.Is(err, event.ErrInvalid) || !strings.Contains(err.Error(), "pointer to itself") {
+			t.Errorf("unmarshal into %T: %v, want ErrInvalid", v, err)
+		}
+	}
+	e := event.Event{Header: event.Header{Seq: 1, Kind: looped.Kind, PayloadVersion: 1}, Payload: []byte("\xA1\x61N\x01")}
+	if _, err := event.Decode[holder](e); !errors.Is(err, event.ErrInvalid) {
+		t.Errorf("decode: %v, want ErrInvalid", err)
 	}
 }
 

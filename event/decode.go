@@ -115,10 +115,10 @@ func skipUnknown(last, b []byte, depth int) (key, rest []byte, ok bool) {
 	return key, rest, err == nil
 }
 
-// newPlan returns the plan of a struct type, or nil if the library is to decode it: one that decodes itself, or that is not
-// made of a map with the names of its fields.
+// newPlan returns the plan of a struct type, or nil if the library is to decode it: one that decodes itself, that is not
+// made of a map with the names of its fields, or that cannot be decoded.
 func newPlan(t reflect.Type) *plan {
-	if decodesItself(t) {
+	if decodesItself(t) || shapeOf(t) == endless {
 		return nil
 	}
 	p := &plan{}

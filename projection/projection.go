@@ -206,6 +206,9 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 		if nullable(t.Elem().Kind()) {
 			return t.String() + ", which comes back nil if what it points to is nil,"
 		}
+		if saysNull(t.Elem()) {
+			return t.String() + ", which comes back nil if what it points to is encoded as null,"
+		}
 		return unencoded(t.Elem(), seen)
 	case reflect.Slice, reflect.Array:
 		return unencoded(t.Elem(), seen)
@@ -230,14 +233,26 @@ func nullable(k reflect.Kind) bool {
 	return k == reflect.Map || k == reflect.Slice || k == reflect.Pointer
 }
 
+// saysNull reports whether a type encodes its values itself so that one may be null: what encodes itself as binary is a string
+// of bytes.
+func saysNull(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(encoders[0][0]) && t.PkgPath() != reflect.TypeFor[event.ID]().PkgPath()
+}
+
 // changesOmitted reports whether a value of a type that is left out may come back as another: an empty one as nil, a zero below
-// zero as one above.
+// zero as one above, and one that says itself that it is zero or that it has no bytes as what is zero.
 func changesOmitted(t reflect.Type) bool {
+	if t == reflect.TypeFor[event.ID]() {
+		return false
+	}
+	if encodes, _ := encodesItself(t); encodes {
+		return true
+	}
 	switch t.Kind() {
 	case reflect.Map, reflect.Slice, reflect.Float32, reflect.Float64:
 		return true
 	case reflect.Array:
-		return changesOmitted(t.Elem()) || t != reflect.TypeFor[event.ID]() && saysZero(t)
+		return changesOmitted(t.Elem()) || saysZero(t)
 	case reflect.Struct:
 		for i := range t.NumField() {
 			if changesOmitted(t.Field(i).Type) {

@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"bytes"
 	"errors"
 	"math/big"
 	"net/netip"
@@ -178,7 +179,19 @@ type (
 	omittedFloat struct {
 		F float32 `json:",omitempty"`
 	}
-	flat struct {
+	level         uint8
+	omittedLevels struct {
+		L [1]struct{ V level } `cbor:",omitempty"`
+	}
+	omittedLevel struct {
+		L level `cbor:",omitempty"`
+	}
+	maybe struct{ is bool }
+	may   struct {
+		P map[string]*maybe
+	}
+	pointer *pointer
+	flat    struct {
 		inner
 		*Deep
 		M  map[string][]*inner
@@ -216,6 +229,28 @@ func (e *endpoint) UnmarshalCBOR(b []byte) error {
 }
 
 func (*decoder) UnmarshalCBOR([]byte) error { return nil }
+
+// MarshalBinary gives nothing for one.
+func (l level) MarshalBinary() ([]byte, error) { return bytes.Trim([]byte{byte(l)}, "\x01"), nil }
+func (l *level) UnmarshalBinary(b []byte) error {
+	*l = 1
+	if len(b) > 0 {
+		*l = level(b[0])
+	}
+	return nil
+}
+
+// MarshalCBOR gives null for what is not.
+func (m maybe) MarshalCBOR() ([]byte, error) {
+	if !m.is {
+		return []byte{0xF6}, nil
+	}
+	return []byte{0xF5}, nil
+}
+func (m *maybe) UnmarshalCBOR(b []byte) error {
+	m.is = b[0] == 0xF5
+	return nil
+}
 
 func (encoder) MarshalCBOR() ([]byte, error) { return []byte{0xF6}, nil }
 
@@ -279,6 +314,11 @@ func TestLostState(t *testing.T) {
 		"embedded in an array":          {refused[array](), "array.Placed"},
 		"a decoder that is no encoder":  {refused[struct{ D decoder }](), "decoder"},
 		"a raw tag":                     {refused[cbor.RawTag](), "cbor.RawTag"},
+		"nothing for a value":           {refused[omittedLevel](), "omittedLevel.L"},
+		"nothing for a value, deep":     {refused[omittedLevels](), "omittedLevels.L"},
+		"a pointer to a null":           {refused[may](), "*projection.maybe"},
+		"a pointer to itself":           {refused[pointer](), "projection.pointer"},
+		"a pointer to itself, deep":     {refused[[]struct{ P pointer }](), "projection.pointer"},
 		"an address in memory":          {refused[uintptr](), "uintptr"},
 		"a float below zero left out":   {refused[omittedFloat](), "omittedFloat.F"},
 	} {
@@ -311,6 +351,12 @@ func TestStatesComeBack(t *testing.T) {
 	comesBack(t, struct{ netip.Addr }{netip.MustParseAddr("10.0.0.1")})
 	comesBack(t, map[netip.Addr]int{netip.MustParseAddr("10.0.0.1"): 1})
 	comesBack(t, map[event.ID]event.Hash{{1}: {2}, {}: {}})
+	comesBack(t, struct{ A, B level }{1, 2})
+	comesBack(t, []maybe{{true}, {}})
+	comesBack(t, struct {
+		A, B *netip.Addr
+		C    *event.EntityID[accounts] `cbor:",omitempty"`
+	}{new(netip.Addr{}), nil, &id})
 	comesBack(t, map[inner]float32{{1}: 1.5, {2}: -0.1})
 	comesBack(t, netip.MustParseAddr("fe80::1"))
 	comesBack(t, struct {
@@ -329,7 +375,7 @@ func comesBack[S any](t *testing.T, want S) {
 		Handlers: []Handler[S]{On(func(s *S, _ event.Event, _ noted) error { *s = want; return nil })}}))
 	for range 2 {
 		got := must[State[S]](t)(Get(src, p, key, Consistent))
-		if diff := cmp.Diff(want, got.Value, cmp.AllowUnexported(flat{}, node{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		if diff := cmp.Diff(want, got.Value, cmp.AllowUnexported(flat{}, node{}, maybe{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 			cmp.Comparer(func(a, b *big.Int) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 }),
 			cmp.Comparer(func(a, b event.EntityID[accounts]) bool { return a == b })); diff != "" {
 			t.Error(diff)
