@@ -50,7 +50,7 @@ func (s *Store) judge(drafts []draft) error {
 		if d.ours() {
 			continue
 		}
-		if denial := s.opts.Gates.Judge(struct{}{}, Event{Header: d.header.Clone(), Payload: slices.Clone(d.data)}); denial != nil {
+		if denial := s.opts.Gates.Judge(struct{}{}, Event{Header: d.header, Payload: d.data}); denial != nil {
 			return &DeniedError{Item: i, Denial: denial}
 		}
 	}
@@ -90,7 +90,7 @@ func (b batch) judge(drafts []draft, i int, h *event.Header, at head) error {
 		s.judging.Store(0)
 		over.Store(true)
 	}()
-	denial := s.opts.CommitGates.Judge(x, Event{Header: h.Clone(), Payload: slices.Clone(drafts[i].data)})
+	denial := s.opts.CommitGates.Judge(x, Event{Header: *h, Payload: drafts[i].data})
 	switch {
 	case denial != nil && s.closed.Load():
 		return ErrClosed

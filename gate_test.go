@@ -450,8 +450,9 @@ func scribble(e Event) {
 	}
 }
 
-// TestGatesCannotChangeWhatIsStored has gates that write into the event they judge and into those of its stream before it, stored
-// and of the same commit. What is stored is what was proposed.
+// TestGatesCannotChangeWhatIsStored has gates that keep the event they judge, and those of its stream before it, stored and of the
+// same commit, and write into them when the next is judged. What is stored is what was proposed. A gate that writes into the event
+// it judges is a defect, which appends nothing.
 func TestGatesCannotChangeWhatIsStored(t *testing.T) {
 	ext := func() map[string][]byte { return map[string][]byte{"app.gone": []byte("1"), "app.kept": []byte("2")} }
 	typed := Proposal{At: At("a", "s"), Payload: withdrawal{7}, Extensions: ext()}
@@ -461,6 +462,17 @@ func TestGatesCannotChangeWhatIsStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := [2]string{"raw", string(data)} // by the clock, from 1
+	scribbling := false
+	var before []Event
+	keep := func(e Event) *gates.Denial {
+		for _, e := range before {
+			scribble(e)
+		}
+		if before = append(before[:0], e); scribbling {
+			scribble(e)
+		}
+		return nil
+	}
 	late := func(h gates.Head, e Event) *gates.Denial {
 		for past, err := range h.Events(0) {
 			if want := kept[past.Clock%2]; err != nil || string(past.Payload) != want || past.Extensions["app.gone"] == nil {
@@ -468,19 +480,19 @@ func TestGatesCannotChangeWhatIsStored(t *testing.T) {
 			}
 			scribble(past)
 		}
-		scribble(e)
-		return nil
+		return keep(e)
 	}
 	for name, opts := range map[string]*Options{
-		"early":         {Gates: gateSet(t, gates.Gate[struct{}]{Name: "scribbles", Check: func(_ struct{}, e Event) *gates.Denial { scribble(e); return nil }})},
+		"early":         {Gates: gateSet(t, gates.Gate[struct{}]{Name: "scribbles", Check: func(_ struct{}, e Event) *gates.Denial { return keep(e) }})},
 		"at the commit": {CommitGates: gateSet(t, gates.Gate[gates.Head]{Name: "scribbles", Check: late})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openTest(t, dir, opts)
-			for range 2 {
-				if _, err := s.Commit(typed, raw, typed, raw); err != nil {
-					t.Fatal(err)
+			for _, scribbling = range []bool{false, true, false} {
+				_, err := s.Commit(typed, raw, typed, raw)
+				if denied, ok := errors.AsType[*DeniedError](err); ok != scribbling || ok && denied.Denial.Code != gates.CodeDefect || !ok && err != nil {
+					t.Fatalf("scribbling %t: %v", scribbling, err)
 				}
 			}
 			if err := errors.Join(wholeReport(s.Verify(t.Context(), nil)), s.Close()); err != nil {

@@ -17,7 +17,7 @@ type Gate[C any] struct {
 
 // Codes of the denials that this package makes itself.
 const (
-	CodeDefect      = "GATE_DEFECT"      // the gate panicked
+	CodeDefect      = "GATE_DEFECT"      // the gate panicked, or changed the event
 	CodeUndecodable = "GATE_UNDECODABLE" // the payload is not one of the gate's type
 	CodeState       = "GATE_STATE"       // the state to judge with could not be had
 )

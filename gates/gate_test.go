@@ -3,6 +3,7 @@ package gates_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -159,6 +160,49 @@ func TestJudgePanic(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGateThatWrites has gates that change the event between two that look at it: those see what the caller has, and nobody else
+// says yes.
+func TestGateThatWrites(t *testing.T) {
+	p := event.Proposal{At: account, Payload: withdrawn{5}, Extensions: map[string][]byte{"app.a": []byte("a")}}
+	want := preview(t, p)
+	for name, write := range map[string]func(e event.Event) *gates.Denial{
+		"the payload":   func(e event.Event) *gates.Denial { e.Payload[len(e.Payload)-1]++; return nil },
+		"an extension":  func(e event.Event) *gates.Denial { e.Extensions["app.a"][0]++; return nil },
+		"one more":      func(e event.Event) *gates.Denial { e.Extensions["app.b"] = nil; return nil },
+		"one less":      func(e event.Event) *gates.Denial { delete(e.Extensions, "app.a"); return nil },
+		"and a refusal": func(e event.Event) *gates.Denial { clear(e.Payload); return gates.Deny("NO", "no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			looks := 0
+			look := func(_ caller, e event.Event) *gates.Denial {
+				if looks++; !reflect.DeepEqual(e, want) {
+					t.Errorf("%+v", e)
+				}
+				return nil
+			}
+			set := setOf(t, gates.Gate[caller]{Name: "before", Check: look},
+				gates.Gate[caller]{Name: "writes", Check: func(_ caller, e event.Event) *gates.Denial { return write(e) }},
+				gates.Gate[caller]{Name: "after", Check: look})
+			e := preview(t, p)
+			permit, err := set.Evaluate(caller{}, p)
+			all := set.JudgeAll(caller{}, e)
+			for _, d := range append(all, set.Judge(caller{}, e), errorAs[*gates.Denial](err)) {
+				if d == nil || d.Gate != "writes" || d.Code != gates.CodeDefect && d.Code != "NO" || (d.Code == "NO") != (name == "and a refusal") {
+					t.Errorf("%+v", d)
+				}
+			}
+			if len(all) != 1 || looks != 4 || permit != (gates.Permit{}) || !reflect.DeepEqual(e, want) {
+				t.Errorf("%d denials, %d looks, %v, %+v", len(all), looks, permit, e)
+			}
+		})
+	}
+}
+
+func errorAs[E error](err error) E {
+	e, _ := errors.AsType[E](err)
+	return e
 }
 
 func TestNoGates(t *testing.T) {

@@ -215,9 +215,9 @@ func (f flicker) MarshalCBOR() ([]byte, error) { return []byte{byte(f.n.Add(1))}
 // The bytes that gates see are those that are frozen, and the gates cannot change those either.
 func TestJudgedBytesAreFrozen(t *testing.T) {
 	var saw []byte
+	var kept event.Event
 	set := setOf(t, gates.Gate[caller]{Name: "a", Check: func(_ caller, e event.Event) *gates.Denial {
-		saw = bytes.Clone(e.Payload)
-		e.Payload[0], e.Extensions["app.x"][0] = 9, 9
+		saw, kept = bytes.Clone(e.Payload), e
 		return nil
 	}})
 	var l ledger
@@ -226,6 +226,7 @@ func TestJudgedBytesAreFrozen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	kept.Payload[0], kept.Extensions["app.x"][0] = 9, 9
 	if _, err := gates.Commit(permit, l.commit); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,10 @@
 package gates
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/batpak/batpak/event"
@@ -52,13 +55,22 @@ func (s *Set[C]) Names() []string {
 	return names
 }
 
-// Judge asks the gates in order and returns the first no, with its trace, or nil if there is none. A gate that panics is a no
-// with [CodeDefect]. A denial is the caller's own, also if the gate returns the same one each time.
+// Judge asks the gates in order and returns the first no, with its trace, or nil if there is none. They see a copy of e. A gate
+// that panics, or changes that copy, is a no with [CodeDefect]: so all judge what the caller has. A denial is the caller's own,
+// also if the gate returns the same one each time.
 func (s *Set[C]) Judge(c C, e event.Event) *Denial { return s.judge("", c, e) }
 
 func (s *Set[C]) judge(pipeline string, c C, e event.Event) *Denial {
-	for i, g := range s.list() {
-		if d := g.ask(c, e); d != nil {
+	if len(s.list()) == 0 {
+		return nil
+	}
+	seen := copied(&e)
+	for i, g := range s.gates {
+		d := g.ask(c, seen)
+		if d == nil && !same(&e, &seen) {
+			d = g.changed()
+		}
+		if d != nil {
 			answers := make([]*Denial, len(s.gates))
 			answers[i] = d
 			d.Trace = s.trace(pipeline, &e, answers, i+1)
@@ -68,13 +80,18 @@ func (s *Set[C]) judge(pipeline string, c C, e event.Event) *Denial {
 	return nil
 }
 
-// JudgeAll asks every gate and returns all denials in order, each with the trace of the whole. What a panic is to
+// JudgeAll asks every gate and returns all denials in order, each with the trace of the whole. What a panic or a change is to
 // [Set.Judge], it is here.
 func (s *Set[C]) JudgeAll(c C, e event.Event) []*Denial {
 	var denials []*Denial
 	answers := make([]*Denial, len(s.list()))
+	seen := copied(&e)
 	for i, g := range s.list() {
-		if d := g.ask(c, e); d != nil {
+		d := g.ask(c, seen)
+		if !same(&e, &seen) {
+			d, seen = cmp.Or(d, g.changed()), copied(&e)
+		}
+		if d != nil {
 			answers[i] = d
 			denials = append(denials, d)
 		}
@@ -120,6 +137,25 @@ func (s *Set[C]) list() []Gate[C] {
 		return nil
 	}
 	return s.gates
+}
+
+// copied returns a copy of an event for gates to see.
+func copied(e *event.Event) event.Event {
+	c := *e
+	c.Header, c.Payload = e.Header.Clone(), bytes.Clone(e.Payload)
+	return c
+}
+
+// same reports whether all is as it was that a gate can write to.
+func same(e, seen *event.Event) bool {
+	return bytes.Equal(e.Payload, seen.Payload) && maps.EqualFunc(e.Extensions, seen.Extensions, bytes.Equal)
+}
+
+// changed is the answer of a gate that has changed what it was to judge.
+func (g *Gate[C]) changed() *Denial {
+	d := Deny(CodeDefect, "gate changed the event")
+	d.Gate = g.Name
+	return d
 }
 
 // ask returns the gate's answer as a denial of its own, so that one which the gate keeps is never written to.
