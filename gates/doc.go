@@ -32,5 +32,6 @@
 // # Outcomes
 //
 // An [Outcome] is a value, an error, or why there is neither yet, with combinators that obey the laws of functors and
-// monads. It needs nothing of the above.
+// monads. As JSON it is one object, read strictly; the value within is as its type reads it, which decides what that takes.
+// Outcomes need nothing of the above.
 package gates

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/batpak/batpak/event"
@@ -24,7 +26,8 @@ import (
 //	rollback {"events"} · notify {"target", "message"} · release {"resources"} · custom {"type", "data"}
 //	until {"at_us"} · event {"id"} · all, any: an array of conditions · custom {"tag", "data"}
 //
-// Reading is strict: every member is there once, by its exact name, and there is no other.
+// Reading is strict: every member is there once, by its exact name, and there is no other. What lies within the data of ok is for
+// the type of the value to say.
 
 // MaxNesting is how deep the batches of an outcome, or the conditions of a [Pending], may be nested in JSON.
 const MaxNesting = 32
@@ -310,9 +313,6 @@ func record[V any](b []byte, names ...string) (v V, err error) {
 		return v, err
 	}
 	for name, value := range m {
-		if string(value) == "null" {
-			return v, fmt.Errorf("member %q is null: %w", name, event.ErrInvalid)
-		}
 		if err := checkMember(name, value); err != nil {
 			return v, fmt.Errorf("member %q: %w", name, err)
 		}
@@ -320,30 +320,68 @@ func record[V any](b []byte, names ...string) (v V, err error) {
 	return strict[V](b)
 }
 
-// checkMember refuses what package json takes for a value that it is not: null in a list, and bytes that are not one text of base64.
+// checkMember refuses what package json takes for a value that it is not.
 func checkMember(name string, value json.RawMessage) error {
-	if name == "data" {
-		text, err := strict[string](value)
-		if err == nil && strings.ContainsAny(text, "\r\n") {
-			err = fmt.Errorf("more than one line: %w", event.ErrInvalid)
-		}
-		if err == nil {
-			if _, bad := base64.StdEncoding.Strict().DecodeString(text); bad != nil {
-				err = fmt.Errorf("%w: %w", event.ErrInvalid, bad)
-			}
-		}
+	if err := checkScalar(value); err != nil {
 		return err
+	}
+	if name == "data" {
+		return checkBytes(value)
 	}
 	if value[0] != '[' {
 		return nil
 	}
-	_, err := readEach(value, func(item []byte) (_ struct{}, err error) {
-		if string(item) == "null" {
-			err = fmt.Errorf("null in a list: %w", event.ErrInvalid)
-		}
-		return struct{}{}, err
-	})
+	_, err := readEach(value, func(item []byte) (struct{}, error) { return struct{}{}, checkScalar(item) })
 	return err
+}
+
+// checkBytes refuses what is not one text of base64.
+func checkBytes(value json.RawMessage) error {
+	text, err := strict[string](value)
+	if err == nil && strings.ContainsAny(text, "\r\n") {
+		err = fmt.Errorf("more than one line: %w", event.ErrInvalid)
+	}
+	if err == nil {
+		if _, bad := base64.StdEncoding.Strict().DecodeString(text); bad != nil {
+			err = fmt.Errorf("%w: %w", event.ErrInvalid, bad)
+		}
+	}
+	return err
+}
+
+// checkScalar refuses null, the zero below zero, and text with half of a pair of surrogates.
+func checkScalar(value json.RawMessage) error {
+	switch {
+	case string(value) == "null", string(value) == "-0":
+		return fmt.Errorf("%s: %w", value, event.ErrInvalid)
+	case value[0] == '"' && !paired(value):
+		return fmt.Errorf("%.40s has half of a pair of surrogates: %w", value, event.ErrInvalid)
+	}
+	return nil
+}
+
+// paired reports whether every surrogate that a JSON text names is one of a pair.
+func paired(text []byte) bool {
+	var high rune // that waits for its other half
+	for i := 0; i < len(text); i++ {
+		r := rune(0)
+		if text[i] == '\\' {
+			if i++; text[i] == 'u' {
+				n, _ := strconv.ParseUint(string(text[i+1:i+5]), 16, 16) // it is JSON
+				r, i = rune(n), i+4
+			}
+		}
+		switch {
+		case high != 0:
+			if utf16.DecodeRune(high, r) == utf8.RuneError {
+				return false
+			}
+			high = 0
+		case utf16.IsSurrogate(r):
+			high = r
+		}
+	}
+	return high == 0
 }
 
 // members splits an object. None may be there twice.

@@ -563,6 +563,14 @@ func TestOutcomeJSONIsStrict(t *testing.T) {
 		`{"type":"err","data":{"kind":"internal","message":"x","compensation":{"type":"custom","data":{"type":"t","data":[1,2]}}}}`,
 		`{"type":"err","data":{"kind":"internal","message":"x","compensation":{"type":"custom","data":{"type":"t","data":"AQ\r\n=="}}}}`,
 		`{"type":"err","data":{"kind":"internal","message":"x","compensation":{"type":"custom","data":{"type":"t","data":"AR=="}}}}`,
+		`{"type":"err","data":{"kind":"internal","message":"x","compensation":{"type":"custom","data":{"type":"t","data":null}}}}`,
+		`{"type":"err","data":{"kind":"internal","message":"x","compensation":{"type":"release","data":{"resources":["a","\udc00"]}}}}`,
+		`{"type":"err","data":{"kind":"internal","message":"\ud83d","compensation":{"type":"notify","data":{"target":"x","message":"x"}}}}`,
+		`{"type":"retry","data":{"after_ns":-0,"attempt":1,"max_attempts":0,"reason":"x"}}`,
+		`{"type":"retry","data":{"after_ns":0,"attempt":-0,"max_attempts":0,"reason":"x"}}`,
+		`{"type":"cancelled","data":{"reason":"\ud800"}}`, `{"type":"cancelled","data":{"reason":"x\udbffy"}}`,
+		`{"type":"cancelled","data":{"reason":"\ud83d\ud83d\ude00"}}`, `{"type":"cancelled","data":{"reason":"\ude00\ud83d"}}`,
+		`{"type":"cancelled","data":{"reason":"\\\ud800"}}`, `{"type":"cancelled","data":{"reason":"\ud83d\\ude00"}}`,
 		"{\"type\":\"cancelled\",\"data\":{\"reason\":\"\xff\"}}",
 		`{"type":"pending","data":{}}`, `{"type":"pending","data":{"resume_token":"00"}}`,
 		`{"type":"pending","data":{"resume_token":"` + token + `00"}}`, `{"type":"pending","data":{"resume_token":"` + token[1:] + `A"}}`,
@@ -594,6 +602,19 @@ func TestOutcomeJSONIsStrict(t *testing.T) {
 	var typed gates.Outcome[caller]
 	if err := json.Unmarshal([]byte(`{"type":"ok","data":{"Limit":5,"more":1}}`), &typed); !errors.Is(err, event.ErrInvalid) {
 		t.Error(err)
+	}
+}
+
+// TestOutcomeJSONEscapes reads texts in which characters are escaped.
+func TestOutcomeJSONEscapes(t *testing.T) {
+	for text, want := range map[string]string{
+		`\ud83d\ude00`: "\U0001F600", `\uD83D\uDE00\ud83d\ude00`: "\U0001F600\U0001F600", `\\ud800`: `\ud800`, `\ufffd`: "\uFFFD", `\"\u0041\n`: "\"A\n",
+	} {
+		var o outcome
+		err := json.Unmarshal([]byte(`{"type":"cancelled","data":{"reason":"`+text+`"}}`), &o)
+		if c, ok := o.Cancelled(); err != nil || !ok || c.Reason != want {
+			t.Errorf("%s: %q, %v", text, c.Reason, err)
+		}
 	}
 }
 
