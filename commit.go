@@ -358,7 +358,7 @@ func (s *Store) checkNone(c *IfNone, item int) error {
 		var more bool
 		var next event.Seq
 		err := s.indexed(func(x *index.Index) (err error) {
-			rows, next, more, err = x.Page(&q, firstRows)
+			rows, next, more, err = x.Page(&q, firstRows, nil)
 			return err
 		})
 		if err != nil {

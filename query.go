@@ -119,7 +119,6 @@ type scanning struct {
 	left      int   // events still wanted; negative means all
 	rows      int   // for the next look at the index
 	links     links
-	reader    pageReader
 	exhausted bool // nothing is left in q's range
 	stopped   bool // the loop body ended it, or Limit was reached
 }
@@ -139,7 +138,7 @@ func (v *view) scan(q Query) (*scanning, error) {
 
 // newScan returns a scan that has yet to be extended.
 func (v *view) newScan(q Query) *scanning {
-	s := &scanning{v: v, q: q, through: q.Through, left: -1, rows: firstRows, links: links{v: v}, reader: pageReader{v: v}}
+	s := &scanning{v: v, q: q, through: q.Through, left: -1, rows: firstRows, links: links{v: v}}
 	if q.Limit > 0 {
 		s.left = q.Limit
 		s.rows = min(q.Limit, mostRows)
@@ -184,17 +183,18 @@ func (s *scanning) next(yield func(Event, error) bool) (more bool, err error) {
 	}
 	s.v.reading.Add(1)
 	defer s.v.reading.Add(-1)
-	s.reader.openers[0].pause(s.v)
-	var rows []index.Row
+	r := s.v.pageReader()
+	defer r.release()
+	r.openers[0].pause(s.v)
 	var next Seq
 	err = s.v.indexed(func(x *index.Index) (err error) {
-		rows, next, more, err = x.Page(&s.q, s.rows)
+		r.rows, next, more, err = x.Page(&s.q, s.rows, r.rows)
 		return err
 	})
 	if err != nil {
 		return false, err
 	}
-	for e, err := range s.reader.events(rows) {
+	for e, err := range r.events(r.rows) {
 		if err == nil && s.v.closed.Load() {
 			err = ErrClosed
 		}

@@ -406,7 +406,7 @@ func (v *verifier) judgeRow(c *log.Commit, e *checked) error {
 	}
 	if len(v.rows) == 0 || v.rows[0].Seq != e.event.Seq {
 		err := v.index.indexed(func(x *index.Index) (err error) {
-			v.rows, _, _, err = x.Page(&event.Query{After: e.event.Seq - 1, Through: v.until.Seq}, mostRows)
+			v.rows, _, _, err = x.Page(&event.Query{After: e.event.Seq - 1, Through: v.until.Seq}, mostRows, v.rows)
 			return err
 		})
 		if err != nil {

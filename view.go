@@ -20,17 +20,18 @@ import (
 // A view reads a store: what [Store] and [Reader] have in common. It sees the events up to a watermark that only rises,
 // finds them through the index and checks what it reads from the log against it.
 type view struct {
-	store      event.StoreID
-	created    event.Timestamp
-	processors int // that goroutines may use
-	segments   *log.Segments
-	index      *index.Index
-	visible    atomic.Uint64
-	appended   atomic.Uint64 // the newest event that the index has, visible or not yet; 0 in a Reader
-	reading    atomic.Int32  // goroutines that look up and open events for queries
-	changed    signal        // visible or another watermark moved, or the store closed
-	closed     atomic.Bool
-	judging    atomic.Int64 // the goroutine in which a gate at the commit point is asked; 0: none is
+	store       event.StoreID
+	created     event.Timestamp
+	processors  int // that goroutines may use
+	segments    *log.Segments
+	index       *index.Index
+	visible     atomic.Uint64
+	appended    atomic.Uint64 // the newest event that the index has, visible or not yet; 0 in a Reader
+	reading     atomic.Int32  // goroutines that look up and open events for queries
+	pageReaders sync.Pool     // of *pageReader that nobody uses, 2 MiB each at most
+	changed     signal        // visible or another watermark moved, or the store closed
+	closed      atomic.Bool
+	judging     atomic.Int64 // the goroutine in which a gate at the commit point is asked; 0: none is
 
 	// refresh brings a Reader up to date, and poll waits until that may be worth while; both are nil for a Store, which
 	// always is up to date and fires changed.
@@ -243,13 +244,32 @@ func (o *opener) pause(v *view) {
 	}
 }
 
-// A pageReader opens the events of rows, page after page, in the same memory.
+// A pageReader opens the events of a page of rows. Its memory is used again.
 type pageReader struct {
 	v        *view
+	rows     []index.Row // for whoever looks them up
 	spans    []span
 	unpacked []Event      // of all spans
 	next     atomic.Int32 // the span that nobody has taken yet
 	openers  [maxReaders]opener
+}
+
+// pageReader returns one that was released, or a new one.
+func (v *view) pageReader() *pageReader {
+	if r, ok := v.pageReaders.Get().(*pageReader); ok {
+		return r
+	}
+	return &pageReader{v: v}
+}
+
+// release gives the reader to whoever wants one next, with nothing in it of what it has read. No goroutine is left in it.
+func (r *pageReader) release() {
+	for i := range r.spans {
+		clear(r.spans[i].events)
+	}
+	clear(r.spans)
+	clear(r.rows)
+	r.v.pageReaders.Put(r)
 }
 
 // events yields the events of the rows, which are in commit order or the reverse. Records that lie close to each other
@@ -330,7 +350,7 @@ type span struct {
 	rows     []index.Row
 	segment  event.Seq
 	from, to int64   // offsets in the segment
-	events   []Event // with room for those of all rows
+	events   []Event // that are not yielded yet; with room for those of all rows
 	err      error   // of the event after those
 
 	opened  atomic.Bool // whether events and err are as they will be
@@ -376,9 +396,9 @@ func (s *span) read(v *view, buf *[]byte) ([]byte, error) {
 
 // yield yields the events, and then the error if there is one. It reports whether to go on.
 func (s *span) yield(yield func(Event, error) bool) bool {
-	for i := range s.events {
-		e := s.events[i]
-		s.events[i] = Event{} // the loop body may keep it or not
+	for len(s.events) > 0 {
+		e := s.events[0]
+		s.events[0], s.events = Event{}, s.events[1:] // the loop body may keep it or not
 		if !yield(e, nil) {
 			return false
 		}

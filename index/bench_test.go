@@ -199,7 +199,7 @@ func benchReads(b *testing.B, x *Index, events, entities int) {
 		})
 	}
 	page := func(q event.Query, limit int) (int, error) {
-		rows, _, _, err := x.Page(&q, limit)
+		rows, _, _, err := x.Page(&q, limit, nil)
 		return len(rows), err
 	}
 	run("row", func() (int, error) {

@@ -67,7 +67,7 @@ func follow(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 	var got []event.Seq
 	for q.After < m.last() && !t.Failed() {
 		last := x.Last()
-		rows, next, more, err := x.Page(&q, limit)
+		rows, next, more, err := x.Page(&q, limit, nil)
 		if err != nil {
 			t.Error(err)
 			return
@@ -100,7 +100,7 @@ func goBack(t *testing.T, x *Index, m *model, q event.Query, limit int) {
 		want := m.query(&q)
 		var got []event.Seq
 		for more := true; more; {
-			rows, next, m2, err := x.Page(&q, limit)
+			rows, next, m2, err := x.Page(&q, limit, nil)
 			if err != nil {
 				t.Error(err)
 				return

@@ -25,7 +25,7 @@ type listCursor struct {
 	ok      bool
 	k       int      // the block in values
 	values  []uint32 // nil: none decoded yet
-	buf     [blockLen]uint32
+	buf     []uint32 // for values
 }
 
 func (c *listCursor) seek(v uint32) (_ uint32, _ bool, err error) {
@@ -73,7 +73,10 @@ func (c *listCursor) load(k int) error {
 	if c.values != nil && c.k == k {
 		return nil
 	}
-	values, err := c.block(k, &c.buf)
+	if c.buf == nil {
+		c.buf = make([]uint32, min(blockLen, c.count))
+	}
+	values, err := c.block(k, c.buf)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func answers(db kv.DB) (out []string) {
 		{Kind: 0x1000, Since: event.Timestamp(1_000_300).Time()}, {Category: new(event.Category(1))},
 		{Entity: "a:b", Lane: new(event.Lane(0)), ClockAfter: 10, Reverse: true}, {Correlation: event.NewID(1_000_005, 1, 7)},
 	} {
-		rows, next, more, err := x.Page(&q, 400)
+		rows, next, more, err := x.Page(&q, 400, nil)
 		add(fmt.Sprint(rows, next, more), err)
 	}
 	for _, entity := range []string{"a:b", "a"} {

@@ -105,7 +105,7 @@ func namesOf(tag byte, h *event.Header) (names []string) {
 func pages(t rapid.TB, x *Index, m *model, q event.Query, limit int) (found []event.Seq) {
 	t.Helper()
 	for {
-		rows, next, more, err := x.Page(&q, limit)
+		rows, next, more, err := x.Page(&q, limit, nil)
 		if err != nil {
 			t.Fatalf("page of %+v: %v", q, err)
 		}

@@ -52,8 +52,8 @@ func parseList(b []byte, span uint32) (list, error) {
 
 func (l *list) blocks() int { return (l.count + blockLen - 1) / blockLen }
 
-// block decodes block k into buf and returns the part of it that is filled.
-func (l *list) block(k int, buf *[blockLen]uint32) ([]uint32, error) {
+// block decodes block k into buf, which has room for all of the list or for a block, and returns the part of it that is filled.
+func (l *list) block(k int, buf []uint32) ([]uint32, error) {
 	v, rest, err := l.start(k)
 	if err != nil || v > l.span {
 		return nil, errList
@@ -115,7 +115,7 @@ func (l *list) find(v uint32) int {
 // at returns posting i, from 0 to count-1.
 func (l *list) at(i int) (uint32, error) {
 	var buf [blockLen]uint32
-	b, err := l.block(i/blockLen, &buf)
+	b, err := l.block(i/blockLen, buf[:])
 	if err != nil {
 		return 0, err
 	}

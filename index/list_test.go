@@ -60,7 +60,7 @@ func TestListSeek(t *testing.T) {
 func readList(l *list) (values []uint32, err error) {
 	var buf [blockLen]uint32
 	for k := range l.blocks() {
-		b, err := l.block(k, &buf)
+		b, err := l.block(k, buf[:])
 		if err != nil {
 			return nil, err
 		}

@@ -204,7 +204,7 @@ func mergeTerm(w *runWriter, sources []mergeSource, term []byte) error {
 func copyList(out *listWriter, l *list, base uint32) error {
 	var buf [blockLen]uint32
 	for k := range l.blocks() {
-		block, err := l.block(k, &buf)
+		block, err := l.block(k, buf[:])
 		if err != nil {
 			return err
 		}

@@ -8,7 +8,8 @@ import (
 
 // Page returns the rows of at most limit events that q may select, of those in (q.After, q.Through], ascending or, with
 // q.Reverse, descending. All that q selects are among them. A row with an Entry is selected; for another the caller
-// reads the event and asks q.Match. A limit below 1 is taken for 1; q.Limit plays no part. The rows belong to the caller.
+// reads the event and asks q.Match. A limit below 1 is taken for 1; q.Limit plays no part. The rows belong to the caller, and are
+// in the memory of room if they fit.
 //
 // If more is true, next is where the following page continues: as q.After, or with q.Reverse as q.Through. Otherwise
 // all has been seen, and next is the newest event that Page knew of, or q.Through or q.After: later events are after it.
@@ -18,8 +19,8 @@ import (
 //
 // A page costs opening the runs in its range, and for each row about the decoding of one block of each list. If the lists
 // have little in common it may leap through whole runs for its rows, within one transaction.
-func (x *Index) Page(q *event.Query, limit int) (rows []Row, next event.Seq, more bool, err error) {
-	p := page{x: x, q: q, limit: max(limit, 1), after: q.After}
+func (x *Index) Page(q *event.Query, limit int, room []Row) (rows []Row, next event.Seq, more bool, err error) {
+	p := page{x: x, q: q, limit: max(limit, 1), after: q.After, rows: room[:0]}
 	p.snap()
 	p.through = p.tail.last
 	if q.Through != 0 {
