@@ -421,13 +421,11 @@ func TestMarshalRefuses(t *testing.T) {
 	}
 }
 
-// TestMarshalTime checks that times come back to the microsecond, in UTC, and whole seconds as integers.
+// TestMarshalTime checks that times are text and come back to the nanosecond, with their offset.
 func TestMarshalTime(t *testing.T) {
-	for text, want := range map[string]string{
-		"2023-11-14T22:13:20Z":        "1a6553f100",
-		"2023-11-14T22:13:20.000001Z": "",
-		"1970-01-01T00:00:00Z":        "00",
-		"2106-02-07T06:28:16.999999Z": "",
+	for _, text := range []string{
+		"2023-11-14T22:13:20Z", "2026-01-01T00:00:00.001Z", "1970-01-01T00:00:00Z", "2106-02-07T06:28:16.999999999Z", "0001-01-01T00:00:01Z",
+		"9999-12-31T23:59:59.999999999Z", "2026-06-30T12:00:00.123456789+05:45", "1969-12-31T19:00:00.1-05:00",
 	} {
 		at, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
@@ -437,16 +435,36 @@ func TestMarshalTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := hex.EncodeToString(b); want != "" && got != want {
-			t.Errorf("%s is %s, want %s", text, got, want)
+		if want := append([]byte{0x60 | byte(len(text))}, text...); len(text) < 24 && !bytes.Equal(b, want) {
+			t.Errorf("%s is %x, want %x", text, b, want)
 		}
 		var back time.Time
 		if err := Unmarshal(b, &back); err != nil {
 			t.Fatal(err)
 		}
-		if d := back.Sub(at).Abs(); d >= time.Microsecond {
+		if !back.Equal(at) || back.Format(time.RFC3339Nano) != text {
 			t.Errorf("%s came back as %v", text, back)
 		}
+	}
+	if b, err := Marshal(time.Time{}); err != nil || !bytes.Equal(b, []byte{cborNull}) {
+		t.Errorf("the zero time is %x, %v", b, err)
+	}
+	for ms := range 1000 { // as a field, beside others
+		type due struct {
+			At   time.Time
+			Note string
+		}
+		in := due{time.UnixMilli(1_767_225_600_000 + int64(ms)).UTC(), "x"}
+		b, err := Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := decodeNew[due](b); err != nil || out != in {
+			t.Fatalf("%v came back as %v, %v", in, out, err)
+		}
+	}
+	if b, err := Marshal(time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a year that RFC 3339 does not have: %x, %v", b, err)
 	}
 }
 

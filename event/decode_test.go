@@ -101,7 +101,7 @@ func sampleFlat() flat {
 
 // A typical payload takes the short way: that it does is what makes it short.
 func TestPlanned(t *testing.T) {
-	for _, v := range []any{sampleFlat(), flat{}, moved{1, "s"}, empty{}, struct{ T time.Time }{time.Unix(1, 0)}} {
+	for _, v := range []any{sampleFlat(), flat{}, moved{1, "s"}, empty{}, struct{ T time.Time }{time.Unix(1, 0).UTC()}} {
 		b, err := Marshal(v)
 		if err != nil {
 			t.Fatal(err)

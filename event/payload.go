@@ -16,7 +16,7 @@ type Type struct {
 
 // A Payload is a Go type, neither a pointer nor an interface, whose values are stored as events. EventType must return the same Type for every value,
 // including the zero value; it is called on append and on [Decode], from any goroutine. A type with a version above 1
-// is an [Upcaster] too.
+// is an [Upcaster] too. Fields are encoded as [Marshal] says.
 type Payload interface {
 	EventType() Type
 }

@@ -39,8 +39,13 @@ func (p *Proposal) Encode() (Type, []byte, error) {
 	case p.Kind != 0 || p.Data != nil:
 		return Type{}, nil, errBothPayload
 	}
-	if v := reflect.ValueOf(p.Payload); v.Kind() == reflect.Pointer && v.IsNil() {
-		return Type{}, nil, fmt.Errorf("payload is a nil %T: %w", p.Payload, ErrInvalid)
+	if v := reflect.ValueOf(p.Payload); v.Kind() == reflect.Pointer {
+		switch {
+		case v.IsNil():
+			return Type{}, nil, fmt.Errorf("payload is a nil %T: %w", p.Payload, ErrInvalid)
+		case !v.Type().Elem().Implements(reflect.TypeFor[Payload]()): // nothing could be decoded into
+			return Type{}, nil, &TypeError{GoType: v.Type().String(), Problem: "it is a pointer, and what it points to is no payload type"}
+		}
 	}
 	t, err := ask(p.Payload)
 	if err == nil {

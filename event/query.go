@@ -74,6 +74,18 @@ func ceilMicro(t time.Time) Timestamp {
 	return Timestamp(us)
 }
 
+// Clone returns a copy of the query, which shares nothing with it.
+func (q *Query) Clone() Query {
+	c := *q
+	if q.Category != nil {
+		c.Category = new(*q.Category)
+	}
+	if q.Lane != nil {
+		c.Lane = new(*q.Lane)
+	}
+	return c
+}
+
 // Match reports whether an event with this header is selected. Reverse and Limit play no part.
 func (q *Query) Match(h *Header) bool {
 	return (q.Entity == "" || h.Entity == q.Entity) &&

@@ -55,6 +55,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"an Upcaster":      decodeErr[Upcaster](priced(t, 3, price{1, "EUR"})),
 		"a step's panic":   decodeErr[price](priced(t, 2, nil)),
 		"a nil's encoding": proposalErr((*price)(nil)),
+		"a pointer method": proposalErr(new(pointed)),
 	} {
 		if err == nil {
 			t.Errorf("%s is accepted", name)
@@ -62,6 +63,20 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	if p, err := Decode[price](priced(t, 3, map[string]any{"CENTS": 5})); err != nil || p.Cents != 0 {
 		t.Errorf("another name is taken for the field: %+v, %v", p, err)
+	}
+}
+
+// pointed is no payload type: what it points to is not asked.
+type pointed struct{}
+
+func (*pointed) EventType() Type { return Type{Kind: 0x2002, Name: "pointed", Version: 1} }
+
+// TestPointerToPayload: a pointer to a payload type is stored as what it points to.
+func TestPointerToPayload(t *testing.T) {
+	typ, data, err := (&Proposal{At: At("a", "b"), Payload: &price{5, "EUR"}}).Encode()
+	e := Event{Header: Header{Kind: typ.Kind, PayloadVersion: typ.Version}, Payload: data}
+	if p, decodeErr := Decode[price](e); err != nil || decodeErr != nil || p != (price{5, "EUR"}) {
+		t.Error(p, err, decodeErr)
 	}
 }
 
