@@ -1,6 +1,7 @@
 package projection
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
@@ -25,13 +26,17 @@ type Snapshots interface {
 	Now() time.Time
 }
 
-// A State is a state and the events it was made of. The zero State is that of no projection: [Fold] begins with it.
+// A State is a state and the events it was made of. The zero State is that of no projection: [Fold] begins with it. A copy of a
+// State shares what Value refers to, and a fold that goes on from the one changes the other: Fold goes on from the State that it
+// left, and not from a copy.
 type State[S any] struct {
 	Value  S          `json:"value"`
 	Seq    event.Seq  `json:"seq"`    // of the newest event that the query selected, handled or not; 0: there is none
 	Hash   event.Hash `json:"hash"`   // of that event
 	Events uint64     `json:"events"` // how many the query selected
 	Of     string     `json:"of"`     // which projection and key it is of, and what they are made of; set by Fold
+
+	left *State[S] // where Fold left it
 }
 
 // A TooLargeError says that a state has outgrown its bound. It matches [event.ErrTooLarge].
@@ -54,18 +59,19 @@ func (e *TooLargeError) Is(target error) bool { return target == event.ErrTooLar
 type Target interface {
 	prepare(src Source) error
 	selects() event.Query // from where the state is
-	take(e event.Event) error
+	take(e event.Event, shared bool) error
 	finish(src Source) error
 }
 
 // Into returns the target of a [Fold] that brings dst, the state of a key, up to date. It goes on from dst if an earlier fold of
-// the same projection, key and source left that, else from a snapshot, else from the first event. dst is as it was, or half done, after an error: do not use it
-// then.
+// the same projection, key and source left that there, else from a snapshot, else from the first event. After an error dst is as it
+// was, or half done: do not use it then. A fold that failed in a handler, or panicked there, is not gone on from.
 func Into[S any](dst *State[S], p *Projection[S], key string) Target {
 	return &target[S]{p: p, key: key, dst: dst}
 }
 
-// Fold brings the targets up to date with everything that is visible, in one pass over the events that any of them wants.
+// Fold brings the targets up to date with everything that is visible, in one pass over the events that any of them wants. Each
+// target has events of its own, whose payloads its handlers may keep and change.
 func Fold(src Source, targets ...Target) error {
 	if len(targets) == 0 {
 		return nil
@@ -79,8 +85,8 @@ func Fold(src Source, targets ...Target) error {
 		if err != nil {
 			return err
 		}
-		for _, t := range targets {
-			if err := t.take(e); err != nil {
+		for i, t := range targets {
+			if err := t.take(e, i+1 < len(targets)); err != nil {
 				return err
 			}
 		}
@@ -138,7 +144,7 @@ func (t *target[S]) prepare(src Source) error {
 	}
 	t.of = t.whole()
 	ok, err := false, error(nil)
-	if t.dst.Of == t.of {
+	if t.dst.Of == t.of && t.dst.left == t.dst {
 		ok, err = anchored(src, t.dst.Seq, t.dst.Hash)
 	}
 	if err != nil {
@@ -149,7 +155,7 @@ func (t *target[S]) prepare(src Source) error {
 			return err
 		}
 	}
-	t.dst.Of = t.of
+	t.dst.Of, t.dst.left = t.of, t.dst
 	if snaps, ok := src.(Snapshots); ok {
 		t.began = snaps.Now()
 	}
@@ -184,16 +190,22 @@ func anchored(src Source, seq event.Seq, hash event.Hash) (bool, error) {
 	return e.Hash == hash, err
 }
 
-func (t *target[S]) take(e event.Event) error {
+// take folds e, which is the target's own unless others have it too.
+func (t *target[S]) take(e event.Event, shared bool) error {
 	if err := t.own(); err != nil {
 		return err
 	}
 	if e.Seq <= t.dst.Seq || !t.query.Match(&e.Header) { // another target of the same state may have the same dst
 		return nil
 	}
+	if shared {
+		e.Header, e.Payload = e.Header.Clone(), bytes.Clone(e.Payload)
+	}
+	t.dst.left = nil // half done, should the handler fail or panic
 	if err := t.p.handle(&t.dst.Value, e); err != nil {
 		return fmt.Errorf("projection %q: state of %q: %w", t.p.spec.Name, t.key, err)
 	}
+	t.dst.left = t.dst
 	t.dst.Seq, t.dst.Hash = e.Seq, e.Hash
 	t.dst.Events++
 	t.fresh++

@@ -33,6 +33,7 @@ func Get[S any](src Source, p *Projection[S], key string, f Freshness) (State[S]
 		}
 	}
 	err := Fold(src, t)
+	s.left = nil // the caller has a copy
 	return s, err
 }
 
@@ -58,7 +59,9 @@ func deref[T any](p *T) T {
 }
 
 // GetIfChanged returns the state of a key if it has events behind since, which is the Seq of a state seen before; else it
-// reports false, having read one event at most.
+// reports false, having read one event at most. That is so too of a since that is still to come, as a reader that lags behind the
+// writer may meet it, and says nothing of a log that was put back to an earlier one: [State.Hash] does, compared with that of the event
+// at since.
 func GetIfChanged[S any](src Source, p *Projection[S], key string, since event.Seq) (s State[S], changed bool, err error) {
 	q, err := p.query(key)
 	if err != nil || q.Through != 0 && since >= q.Through {
@@ -80,6 +83,7 @@ func GetIfChanged[S any](src Source, p *Projection[S], key string, since event.S
 func Rebuild[S any](src Source, p *Projection[S], key string) (State[S], error) {
 	var s State[S]
 	err := Fold(src, &target[S]{p: p, key: key, dst: &s, anew: true})
+	s.left = nil
 	return s, err
 }
 
@@ -136,6 +140,6 @@ func (s *State[S]) clone(p *Projection[S]) (State[S], error) {
 	if err := event.Unmarshal(b, &v); err != nil {
 		return c, fmt.Errorf("projection %q: %w", p.spec.Name, err)
 	}
-	c.Value = v
+	c.Value, c.left = v, nil
 	return c, nil
 }
