@@ -98,7 +98,7 @@ func (s *Store) openCursor(name string, q Query) (*Cursor, error) {
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Cursor{s: s, name: name, query: q, at: q.After, begins: q.After}
+	c := &Cursor{s: s, name: name, query: q.Clone(), at: q.After, begins: q.After}
 	if err := s.claimCursor(name); err != nil {
 		return nil, err
 	}

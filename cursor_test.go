@@ -65,6 +65,28 @@ func TestCursorQuery(t *testing.T) {
 }
 
 // TestCursorRefused tries what a cursor cannot be.
+// TestCursorKeepsItsQuery changes what the caller's query points to, which is not the cursor's.
+func TestCursorKeepsItsQuery(t *testing.T) {
+	s := openTest(t, memoryDir(t), nil)
+	for _, lane := range []Lane{0, 2, 0} {
+		mustCommit(t, s, Proposal{At: At("x", "s"), Lane: lane, Kind: 0xF001, Data: []byte{1}})
+	}
+	lane, category := Lane(0), Category(15)
+	q := func() Query { return Query{Entity: "x", Lane: &lane, Category: &category} }
+	c := mustCursor(t, s, "c", q())
+	lane, category = 2, 1
+	p, err := c.Page(0)
+	if err != nil || len(p.Events) != 2 || p.Events[0].Seq != 1 || p.Events[1].Seq != 3 {
+		t.Errorf("%v, %v", p.Events, err)
+	}
+	mustSave(t, c, p.Next)
+	closeTest(t, c)
+	lane, category = 0, 15
+	if c := mustCursor(t, s, "c", q()); c.Position() != 3 {
+		t.Errorf("opened again it is at %d", c.Position())
+	}
+}
+
 func TestCursorRefused(t *testing.T) {
 	s := openTest(t, memoryDir(t), nil)
 	for what, open := range map[string]func() (*Cursor, error){

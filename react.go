@@ -189,7 +189,7 @@ func (w *worker) run(ctx context.Context) error {
 			return err
 		}
 		w.cursor.pass(next)
-		if end := w.r.Query.Through; end > 0 && next >= end {
+		if end := w.cursor.query.Through; end > 0 && next >= end {
 			return w.savePassed(1)
 		}
 		if err := w.savePassed(reactionPassed); err != nil {

@@ -59,14 +59,7 @@ func cloneIfNone(n *event.IfNone) *event.IfNone {
 	if n == nil {
 		return nil
 	}
-	c := *n
-	if c.Query.Category != nil {
-		c.Query.Category = new(*c.Query.Category)
-	}
-	if c.Query.Lane != nil {
-		c.Query.Lane = new(*c.Query.Lane)
-	}
-	return &c
+	return &event.IfNone{Query: n.Query.Clone(), After: n.After}
 }
 
 // frozen is a payload as it was encoded when it was judged.
