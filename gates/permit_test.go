@@ -161,7 +161,7 @@ type drawer struct {
 	version uint16 // from 1 on
 }
 
-func (d *drawer) EventType() event.Type {
+func (d drawer) EventType() event.Type {
 	return event.Type{Kind: 0xF003, Name: "drawer", Version: 1 + d.version}
 }
 

@@ -49,6 +49,7 @@ type Machine[Initial any] struct {
 type graph struct {
 	edges map[step]edge
 	kinds map[reflect.Type]event.Kind
+	types *event.Registry
 }
 
 // A step is a state and the kind of the event that it meets.
@@ -70,7 +71,7 @@ func (g *graph) next(s step) (edge, bool) {
 // transition, two transitions from one state with one kind, two states of one name, and payload types that
 // [event.NewRegistry] refuses.
 func NewMachine[Initial any](transitions ...AnyTransition) (*Machine[Initial], error) {
-	g := &graph{make(map[step]edge, len(transitions)), map[reflect.Type]event.Kind{}}
+	g := &graph{edges: make(map[step]edge, len(transitions)), kinds: map[reflect.Type]event.Kind{}}
 	initial := reflect.TypeFor[Initial]()
 	states := map[string]reflect.Type{stateName(initial): initial}
 	var types []event.Registered
@@ -92,7 +93,8 @@ func NewMachine[Initial any](transitions ...AnyTransition) (*Machine[Initial], e
 			return nil, err
 		}
 	}
-	if _, err := event.NewRegistry(types...); err != nil {
+	var err error
+	if g.types, err = event.NewRegistry(types...); err != nil {
 		return nil, fmt.Errorf("machine: %w", err)
 	}
 	return &Machine[Initial]{graph: g}, nil
@@ -176,8 +178,9 @@ func Apply[From, To any, P event.Payload, R any](commit func(...event.Proposal) 
 
 // Resume returns the handle of a stream whose events lead to state S: all of them, in order, from the first. The next
 // events will have the coordinate at. The error is a [*StateError] if the stream is in another state, a
-// [*TransitionError] if the machine has no way for one of the events, that of the sequence, or matches [event.ErrInvalid]
-// if these are not the events of the entity in the machine's lane.
+// [*TransitionError] if the machine has no way for one of the events, an [*event.DecodeError] if the payload of one is not of its
+// type, or newer, that of the sequence, or matches [event.ErrInvalid] if these are not the events of the entity in the machine's
+// lane.
 func Resume[S, Initial any](m *Machine[Initial], at event.Coordinate, events iter.Seq2[event.Event, error]) (In[S], error) {
 	state, clock, err := m.replay(at.Entity, events)
 	if err != nil {
@@ -217,6 +220,9 @@ func (m *Machine[Initial]) replay(entity string, events iter.Seq2[event.Event, e
 		next, ok := m.graph.next(step{state, e.Kind})
 		if !ok {
 			return nil, 0, &TransitionError{Event: e, State: stateName(state)}
+		}
+		if _, err := m.graph.types.Decode(e); err != nil {
+			return nil, 0, err
 		}
 		state, clock = next.to, e.Clock
 	}

@@ -218,7 +218,7 @@ func TestOnLane(t *testing.T) {
 func history(err error, kinds ...event.Kind) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		for i, k := range kinds {
-			e := event.Event{Header: event.Header{Entity: "door:1", Scope: "house", Seq: event.Seq(10 * i), Clock: event.Clock(i + 1), Kind: k}}
+			e := event.Event{Header: event.Header{Entity: "door:1", Scope: "house", Seq: event.Seq(10 * i), Clock: event.Clock(i + 1), Kind: k}, Payload: []byte{0xA0}}
 			if !yield(e, nil) {
 				return
 			}
@@ -269,6 +269,26 @@ func TestResumeRefuses(t *testing.T) {
 	}
 	if want := "event 0 (clock 1, kind 0x1001) has no transition from state shut"; illegal.Error() != want {
 		t.Errorf("got %q", illegal)
+	}
+	for name, tt := range map[string]struct {
+		version uint16
+		payload []byte
+		want    error
+	}{
+		"no CBOR":         {0, []byte("garbage"), event.ErrInvalid},
+		"of another type": {1, []byte{0x01}, event.ErrInvalid},
+		"newer":           {2, []byte{0xA0}, event.ErrFutureVersion},
+	} {
+		events := func(yield func(event.Event, error) bool) {
+			for e := range history(nil, 0x1001) {
+				e.PayloadVersion, e.Payload = tt.version, tt.payload
+				yield(e, nil)
+			}
+		}
+		var decode *event.DecodeError
+		if _, err := gates.Resume[open](m, door, events); !errors.Is(err, tt.want) || !errors.As(err, &decode) {
+			t.Errorf("payload that is %s: %v", name, err)
+		}
 	}
 	if in, err := gates.Resume[shut](m, door, history(nil)); err != nil || in.Clock() != 0 {
 		t.Error("a stream without events:", in, err)
