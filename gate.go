@@ -165,8 +165,8 @@ var denialAt = event.At("batpak:store", "denial")
 
 // A DenialRecord is the payload of an event that records a denial, of kind [event.KindDenial], entity "batpak:store" and
 // scope "denial". What was to be appended is named by its coordinate, its type and the hash of its payload. Texts of the denial
-// are cut at 1 KiB and at what is not UTF-8, and its facts at 64, so that no denial is too large to be recorded; MaxPayload
-// does not count.
+// are cut at 1 KiB and at what is not UTF-8, its facts at 64 and its evaluations at 1024, so that no denial is too large to be
+// recorded; MaxPayload does not count.
 type DenialRecord struct {
 	Entity  string       `cbor:"entity"`
 	Scope   string       `cbor:"scope"`
@@ -190,8 +190,12 @@ func (s *Store) RecordDenial(p Proposal, denial *gates.Denial) (Receipt, error) 
 	if err == nil {
 		err = p.At.Validate()
 	}
-	if err == nil && denial == nil {
+	switch {
+	case err != nil:
+	case denial == nil:
 		err = fmt.Errorf("no denial: %w", ErrInvalid)
+	case len(p.Key) > event.MaxKeyBytes:
+		err = fmt.Errorf("idempotency key of %d bytes, at most %d: %w", len(p.Key), event.MaxKeyBytes, ErrTooLarge)
 	}
 	if err != nil {
 		return Receipt{}, err
@@ -216,6 +220,7 @@ func (s *Store) recordDenial(r *DenialRecord) (Receipt, error) {
 const (
 	maxDenialText  = 1 << 10
 	maxDenialFacts = 64
+	maxDenialTrace = 1 << 10 // evaluations
 )
 
 // storable returns a copy of a denial that can be recorded.
@@ -226,7 +231,7 @@ func storable(d *gates.Denial) gates.Denial {
 	}
 	c.Trace.Pipeline = storableText(d.Trace.Pipeline)
 	c.Trace.At = event.At(storableText(d.Trace.At.Entity), storableText(d.Trace.At.Scope))
-	c.Trace.Evaluations = slices.Clone(d.Trace.Evaluations)
+	c.Trace.Evaluations = slices.Clone(d.Trace.Evaluations[:min(len(d.Trace.Evaluations), maxDenialTrace)])
 	for i := range c.Trace.Evaluations {
 		e := &c.Trace.Evaluations[i]
 		e.Gate, e.Code, e.Message = storableText(e.Gate), storableText(e.Code), storableText(e.Message)

@@ -338,6 +338,29 @@ func TestDenialsOfAllSortsAreRecorded(t *testing.T) {
 	}
 }
 
+// TestRecordDenialBounds: what is recorded of a denial that somebody else made has bounds too.
+func TestRecordDenialBounds(t *testing.T) {
+	s := openTest(t, memoryDir(t), &Options{MaxPayload: 1000})
+	p := Proposal{At: At("a", "s"), Payload: withdrawal{1}, Key: strings.Repeat("k", event.MaxKeyBytes+1)}
+	if r, err := s.RecordDenial(p, gates.Deny("NO", "no")); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a key that no event can have: recorded as %d, %v", r.Seq, err)
+	}
+	p.Key = p.Key[1:]
+	denial := gates.Deny("NO", "no")
+	denial.Trace.Evaluations = make([]gates.Evaluation, 3*maxDenialTrace)
+	receipt, err := s.RecordDenial(p, denial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.Get(receipt.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Decode[DenialRecord](e); err != nil || len(r.Denial.Trace.Evaluations) != maxDenialTrace || len(denial.Trace.Evaluations) != 3*maxDenialTrace {
+		t.Errorf("%d evaluations recorded, %v", len(r.Denial.Trace.Evaluations), err)
+	}
+}
+
 func denialEntity(path string) string {
 	if path == "a reaction" {
 		return "parcel:order:1"
