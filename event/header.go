@@ -254,8 +254,7 @@ func appendExtensions(dst []byte, ext map[string][]byte) []byte {
 
 // DecodeHeader reads a header that is exactly b, checking every rule of the format. The strings, maps and slices of the
 // result do not alias b. The error names the field and matches [ErrInvalid].
-func DecodeHeader(b []byte) (Header, error) {
-	var h Header
+func DecodeHeader(b []byte) (h Header, err error) {
 	d := headerDecoder{b: b}
 	if err := d.decode(&h); err != nil {
 		return Header{}, fmt.Errorf("header at offset %d of %d: %w: %w", len(b)-len(d.b), len(b), ErrInvalid, err)
@@ -263,7 +262,8 @@ func DecodeHeader(b []byte) (Header, error) {
 	return h, nil
 }
 
-// A headerDecoder consumes b from the front. After an error, b begins at or after the offending byte.
+// A headerDecoder consumes b from the front. After an error, b begins at or after the offending byte. What is read has a short way
+// for the usual form; all else, and what is wrong, goes by readHead.
 type headerDecoder struct {
 	b             []byte
 	entity, scope []byte // of the header, which has them as strings in the end
@@ -285,8 +285,10 @@ func (d *headerDecoder) decode(h *Header) error {
 	seen, last := uint32(0), uint64(0)
 	for ; n > 0; n-- {
 		pair := d.b
-		key, err := d.head(majorUint, 1<<63)
-		if err != nil {
+		key, err := uint64(0), error(nil)
+		if len(pair) > 0 && pair[0] < 24 {
+			key, d.b = uint64(pair[0]), pair[1:]
+		} else if key, err = d.head(majorUint, 1<<63); err != nil {
 			return fmt.Errorf("key: %w", err)
 		}
 		if key <= last {
@@ -356,7 +358,12 @@ func (d *headerDecoder) head(major byte, max uint64) (uint64, error) {
 	return arg, nil
 }
 
+// uint reads an integer from 1 to max.
 func (d *headerDecoder) uint(max uint64) (uint64, error) {
+	if v, n := usualUint(d.b); v > 0 && v <= max {
+		d.b = d.b[n:]
+		return v, nil
+	}
 	v, err := d.head(majorUint, max)
 	if err == nil && v == 0 {
 		err = errZero
@@ -364,8 +371,41 @@ func (d *headerDecoder) uint(max uint64) (uint64, error) {
 	return v, err
 }
 
+// usualUint returns the integer at the start of b and how many bytes it takes, or 0 if it is none in its shortest form.
+func usualUint(b []byte) (v uint64, n int) {
+	if len(b) < 9 {
+		return 0, 0 // more than that follows in a header
+	}
+	switch b[0] {
+	case 24:
+		v, n = uint64(b[1]), 2
+	case 25:
+		v, n = uint64(binary.BigEndian.Uint16(b[1:])), 3
+	case 26:
+		v, n = uint64(binary.BigEndian.Uint32(b[1:])), 5
+	case 27:
+		v, n = binary.BigEndian.Uint64(b[1:]), 9
+	default:
+		if b[0] > 23 {
+			return 0, 0
+		}
+		return uint64(b[0]), 1
+	}
+	if v < shortestBelow[n-1] {
+		return 0, 0
+	}
+	return v, n
+}
+
 // bytes reads a string of min to max bytes. The result aliases the input.
 func (d *headerDecoder) bytes(major byte, min, max int) ([]byte, error) {
+	if len(d.b) > 0 {
+		if n := int(d.b[0] - major<<5); n < 24 && n >= min && n <= max && n < len(d.b) {
+			v := d.b[1 : 1+n]
+			d.b = d.b[1+n:]
+			return v, nil
+		}
+	}
 	n, err := d.head(major, uint64(max))
 	if err != nil {
 		return nil, err
@@ -396,6 +436,28 @@ func (d *headerDecoder) fill(dst []byte) error {
 	return errZero
 }
 
+// id reads an id that is not zero.
+func (d *headerDecoder) id(dst *ID) error {
+	if b := d.b; len(b) > len(dst) && b[0] == majorBytes<<5|byte(len(dst)) {
+		if *dst = ID(b[1:]); !dst.IsZero() {
+			d.b = b[1+len(dst):]
+			return nil
+		}
+	}
+	return d.fill(dst[:])
+}
+
+// hash reads a hash that is not zero.
+func (d *headerDecoder) hash(dst *Hash) error {
+	if b := d.b; len(b) > 1+len(dst) && b[0] == majorBytes<<5|24 && b[1] == byte(len(dst)) {
+		if *dst = Hash(b[2:]); *dst != (Hash{}) {
+			d.b = b[2+len(dst):]
+			return nil
+		}
+	}
+	return d.fill(dst[:])
+}
+
 func (d *headerDecoder) field(h *Header, key uint64) (err error) {
 	var n uint64
 	var b []byte
@@ -404,7 +466,7 @@ func (d *headerDecoder) field(h *Header, key uint64) (err error) {
 		n, err = d.uint(uint64(MaxSeq))
 		h.Seq = Seq(n)
 	case keyID:
-		err = d.fill(h.ID[:])
+		err = d.id(&h.ID)
 	case keyEntity:
 		d.entity, err = d.bytes(majorText, 1, MaxCoordinateBytes)
 	case keyScope:
@@ -422,9 +484,9 @@ func (d *headerDecoder) field(h *Header, key uint64) (err error) {
 		n, err = d.uint(uint64(MaxTimestamp))
 		h.Time = Timestamp(n)
 	case keyCorrelation:
-		err = d.fill(h.Correlation[:])
+		err = d.id(&h.Correlation)
 	case keyCausation:
-		err = d.fill(h.Causation[:])
+		err = d.id(&h.Causation)
 	case keyPayloadVersion:
 		n, err = d.uint(1<<16 - 1)
 		h.PayloadVersion = uint16(n)
@@ -432,9 +494,9 @@ func (d *headerDecoder) field(h *Header, key uint64) (err error) {
 		n, err = d.uint(1<<32 - 1)
 		h.PayloadLength = uint32(n)
 	case keyContent:
-		err = d.fill(h.Content[:])
+		err = d.hash(&h.Content)
 	case keyPrev:
-		err = d.fill(h.Prev[:])
+		err = d.hash(&h.Prev)
 	case keyIdempotency:
 		b, err = d.bytes(majorBytes, 1, MaxKeyBytes)
 		h.Key = string(b)
