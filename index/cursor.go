@@ -73,8 +73,8 @@ func (c *listCursor) load(k int) error {
 	if c.values != nil && c.k == k {
 		return nil
 	}
-	if c.buf == nil {
-		c.buf = make([]uint32, min(blockLen, c.count))
+	if need := min(blockLen, c.count); len(c.buf) < need {
+		c.buf = make([]uint32, need)
 	}
 	values, err := c.block(k, c.buf)
 	if err != nil {
@@ -97,7 +97,6 @@ func (c oneCursor) seek(v uint32) (uint32, bool, error) {
 // orCursor is the union of cursors, of which there is at least one.
 type orCursor struct {
 	of      []cursor
-	count   int // of the postings of all
 	reverse bool
 }
 
@@ -206,64 +205,85 @@ func (s *selection) addCategory(c event.Category) {
 	s.add(termRange{from, append(to, 0)})
 }
 
-// cursor returns the candidates in r, or nil if there are none.
-func (s selection) cursor(r *run, reverse bool) (cursor, error) {
-	and := make(andCursor, 0, len(s))
-	for _, u := range s {
-		c, err := u.cursor(r, reverse)
+// cursors is the memory of the cursors over one run, which those over the next take again.
+type cursors struct {
+	reverse bool
+	and     andCursor
+	of      []cursor
+	lists   []*listCursor
+	used    int // of the lists
+}
+
+// over returns the candidates that s selects in r, or nil if there are none. What it returned before is of no use any more.
+func (m *cursors) over(s selection, r *run) (cursor, error) {
+	m.and, m.of, m.used = m.and[:0], m.of[:0], 0
+	for i := range s {
+		c, err := m.union(&s[i], r)
 		if c.count == 0 || err != nil {
 			return nil, err
 		}
-		and = append(and, c)
+		m.and = append(m.and, c)
 	}
-	slices.SortStableFunc(and, func(a, b counted) int { return cmp.Compare(a.count, b.count) }) // the long ones leap
-	return and, nil
+	if len(m.and) == 1 {
+		return m.and[0].cursor, nil
+	}
+	slices.SortStableFunc(m.and, func(a, b counted) int { return cmp.Compare(a.count, b.count) }) // the long ones leap
+	return m.and, nil
 }
 
-func (u *union) cursor(r *run, reverse bool) (counted, error) {
-	or := &orCursor{reverse: reverse}
+func (m *cursors) union(u *union, r *run) (counted, error) {
+	first, count := len(m.of), 0
 	for _, t := range u.terms {
-		if err := or.add(r, t); err != nil {
+		n, err := m.add(r, t)
+		if err != nil {
 			return counted{}, err
 		}
+		count += n
 	}
 	if u.also >= r.first && u.also <= r.last {
-		or.of = append(or.of, oneCursor{uint32(u.also - r.first), reverse})
-		or.count++
+		m.of = append(m.of, oneCursor{uint32(u.also - r.first), m.reverse})
+		count++
 	}
-	if len(or.of) == 1 {
-		return counted{or.of[0], or.count}, nil
+	of := m.of[first:]
+	if len(of) == 1 {
+		return counted{of[0], count}, nil
 	}
-	return counted{or, or.count}, nil
+	return counted{&orCursor{of, m.reverse}, count}, nil
 }
 
-// add adds cursors over the lists of the terms in t.
-func (c *orCursor) add(r *run, t termRange) error {
+// add adds cursors over the lists of the terms in t, and returns how many postings they have.
+func (m *cursors) add(r *run, t termRange) (count int, err error) {
 	if t.to == nil {
 		l, ok, err := r.find(t.from)
-		if ok {
-			c.addList(l)
+		if !ok || err != nil {
+			return 0, err
 		}
-		return err
+		return m.list(l), nil
 	}
 	for i := r.search(t.from); i < r.len(); i++ {
 		term := r.term(i)
 		if term == nil {
-			return errTerms
+			return 0, errTerms
 		}
 		if bytes.Compare(term, t.to) >= 0 {
 			break
 		}
 		l, err := r.list(i)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		c.addList(l)
+		count += m.list(l)
 	}
-	return nil
+	return count, nil
 }
 
-func (c *orCursor) addList(l list) {
-	c.of = append(c.of, &listCursor{list: l, reverse: c.reverse})
-	c.count += l.count
+func (m *cursors) list(l list) (count int) {
+	if m.used == len(m.lists) {
+		m.lists = append(m.lists, new(listCursor))
+	}
+	c := m.lists[m.used]
+	m.used++
+	*c = listCursor{list: l, reverse: m.reverse, buf: c.buf}
+	m.of = append(m.of, c)
+	return l.count
 }

@@ -219,7 +219,7 @@ func (f *foldedPage) add() error {
 	if f.after >= f.through {
 		return nil
 	}
-	s := selectionOf(f.q)
+	s, m := selectionOf(f.q), cursors{reverse: f.q.Reverse}
 	runs := f.view.meta.runs
 	for i := range runs {
 		if f.q.Reverse {
@@ -228,7 +228,7 @@ func (f *foldedPage) add() error {
 		if r := &runs[i]; r.last <= f.after || r.first > f.through {
 			continue
 		}
-		if err := f.addRun(s, i); err != nil || f.full() {
+		if err := f.addRun(s, i, &m); err != nil || f.full() {
 			return err
 		}
 	}
@@ -236,13 +236,13 @@ func (f *foldedPage) add() error {
 }
 
 // addRun adds the rows of the candidates in run i.
-func (f *foldedPage) addRun(s selection, i int) error {
+func (f *foldedPage) addRun(s selection, i int, m *cursors) error {
 	opened, err := f.view.open(i)
 	if err != nil {
 		return err
 	}
 	r := &f.view.meta.runs[i]
-	c, err := s.cursor(opened, f.q.Reverse)
+	c, err := m.over(s, opened)
 	if err != nil {
 		return r.damaged(err)
 	}

@@ -82,7 +82,7 @@ func useRun(t *testing.T, r *run, term []byte) {
 	}
 	for _, q := range []event.Query{{Entity: "a:b", Scope: "s"}, {Prefix: "a"}, {Category: new(event.Category(1)), Lane: new(event.Lane(1))}} {
 		for _, reverse := range []bool{false, true} {
-			c, err := selectionOf(&q).cursor(r, reverse)
+			c, err := (&cursors{reverse: reverse}).over(selectionOf(&q), r)
 			if c == nil || err != nil {
 				continue
 			}
