@@ -11,9 +11,10 @@ import (
 	"github.com/batpak/batpak/log"
 )
 
-// Rows per look at the index: few at first, for those who want one event, then more.
+// Rows per look at the index: few at first, for those who want one event, then more each time.
 const (
-	firstRows = 32
+	firstRows = 64
+	moreRows  = 4 // times as many
 	mostRows  = 4096
 )
 
@@ -218,7 +219,7 @@ func (s *scanning) next(yield func(Event, error) bool) (more bool, err error) {
 		}
 	}
 	s.jump(next, more)
-	s.rows = min(2*s.rows, mostRows)
+	s.rows = min(moreRows*s.rows, mostRows)
 	return !s.exhausted, nil
 }
 
