@@ -49,6 +49,9 @@ func (c *Commit) End() Position {
 	return Position{Seq: c.Last(), Segment: c.Segment, Offset: c.Offset + c.Bytes(), Link: c.Link}
 }
 
+// encodedBytes returns the length of the commit that b, as appendCommit builds it, begins with.
+func encodedBytes(b []byte) int { return checkedFrom + int(binary.LittleEndian.Uint32(b)) }
+
 // A Position is a boundary between commits.
 type Position struct {
 	Seq     event.Seq  // of the event before it

@@ -298,3 +298,5 @@ func byFiller() bool {
 }
 
 func (f *diskFile) Map(int64) {}
+
+func (f *diskFile) Store(b []byte, offset int64) (int, error) { return f.WriteAt(b, offset) }

@@ -32,7 +32,8 @@
 // # Writing
 //
 // The active segment is filled with zeros ahead of the write position, because fdatasync of bytes that change no length
-// and no allocation costs half. [Log.Append] encodes into a buffer; [Log.Flush] hands the buffer to the OS; [Log.Sync]
+// and no allocation costs half. [Log.Append] encodes into a buffer; [Log.Flush] hands the buffer to the OS, what is short by copying it to
+// the zeros, which are mapped; [Log.Sync]
 // makes it durable, one caller doing so for all who wait. A commit becomes true at one line, marked in log.go. After the
 // first failure to write or sync the log stays broken: every later call that would write or sync returns that error, and
 // reopening recovers.

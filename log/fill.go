@@ -66,10 +66,10 @@ func (f *filler) rest() (zeroed int64) {
 }
 
 // claim takes the bytes up to end for commits, and asks for more zeros when few are left. It waits for the filler only
-// when there are too few. Only the writer calls it.
-func (f *filler) claim(end int64) {
+// when there are too few, and reports whether all of the bytes were zeros of the file. Only the writer calls it.
+func (f *filler) claim(end int64) (zeroed bool) {
 	f.total.Add(end - f.claimed.Swap(end))
-	if f.zeroed.Load() < end {
+	if zeroed = f.zeroed.Load() >= end; !zeroed {
 		f.mu.Lock()
 		f.zeroed.Store(max(f.zeroed.Load(), end))
 		f.mu.Unlock()
@@ -80,6 +80,7 @@ func (f *filler) claim(end int64) {
 		default:
 		}
 	}
+	return zeroed
 }
 
 // ahead returns how many zeros there should be.

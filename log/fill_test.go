@@ -14,23 +14,45 @@ import (
 )
 
 // TestFillKeepsCommits appends more than 8 MiB from several goroutines while zeros are written ahead of them, and reads
-// everything back: no zero has come over a commit.
+// everything back: no zero has come over a commit, whether it is synced, only written and so stored through memory if it is short,
+// or now this and now that.
 func TestFillKeepsCommits(t *testing.T) {
+	for name, settle := range map[string]func(*Log, event.Seq) error{
+		"synced":  (*Log).Sync,
+		"written": func(l *Log, _ event.Seq) error { return l.Flush() },
+		"both": func(l *Log, seq event.Seq) error {
+			if seq%7 == 0 {
+				return l.Sync(seq)
+			}
+			return l.Flush()
+		},
+	} {
+		t.Run(name, func(t *testing.T) { keepCommits(t, settle) })
+	}
+}
+
+func keepCommits(t *testing.T, settle func(*Log, event.Seq) error) {
 	f, _ := testDir(t)
 	opts := Options{SegmentBytes: 6 << 20, Genesis: event.Hash{9}}
+	length := func(seq event.Seq) int {
+		if seq%3 > 0 {
+			return 30 + int(seq)*7919%900
+		}
+		return 500 + int(seq)*7919%50_000
+	}
 	l, _, _ := open(t, f, opts)
 	var commit sync.Mutex
 	var wg sync.WaitGroup
-	const each, callers = 120, 6
+	const each, callers = 360, 6
 	for range callers {
 		wg.Go(func() {
 			for range each {
 				commit.Lock()
-				c := sampleCommit(l.next, 1, 0, 500+int(l.next)*7919%50_000)
+				c := sampleCommit(l.next, 1, 0, length(l.next))
 				_, _, err := l.Append(&c)
 				commit.Unlock()
 				if err == nil {
-					err = l.Sync(c.First)
+					err = settle(l, c.First)
 				}
 				if err != nil {
 					t.Error(err)
@@ -48,7 +70,7 @@ func TestFillKeepsCommits(t *testing.T) {
 		t.Fatalf("%d events", len(got))
 	}
 	for i, p := range got {
-		if want := sampleCommit(event.Seq(i+1), 1, 0, 500+(i+1)*7919%50_000); !bytes.HasSuffix(want.Records, []byte(p)) {
+		if want := sampleCommit(event.Seq(i+1), 1, 0, length(event.Seq(i+1))); !bytes.HasSuffix(want.Records, []byte(p)) {
 			t.Fatalf("event %d is %.40q…", i+1, p)
 		}
 	}

@@ -96,11 +96,11 @@ func (l *Log) Err() error {
 func (l *Log) Flush() error {
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
-	return l.flush()
+	return l.flush(l.storeEach)
 }
 
 // flush writes the buffer. The caller holds writeMu.
-func (l *Log) flush() error {
+func (l *Log) flush(write func(buf []byte, offset int64, zeroed bool) (int, error)) error {
 	l.mu.Lock()
 	buf, offset, last, err := l.buf, l.offset, l.next-1, l.err
 	if err != nil || len(buf) == 0 {
@@ -110,8 +110,7 @@ func (l *Log) flush() error {
 	l.buf, l.spare, l.offset = l.spare, nil, offset+int64(len(buf))
 	l.mu.Unlock()
 
-	l.fill.claim(offset + int64(len(buf)))
-	n, err := l.active.WriteAt(buf, offset)
+	n, err := write(buf, offset, l.fill.claim(offset+int64(len(buf))))
 	if err == nil && n < len(buf) {
 		err = io.ErrShortWrite
 	}
@@ -126,6 +125,29 @@ func (l *Log) flush() error {
 	l.mu.Unlock()
 	l.progress()
 	return nil
+}
+
+// writeAll writes commits that a sync is to follow.
+func (l *Log) writeAll(buf []byte, offset int64, _ bool) (int, error) {
+	return l.active.WriteAt(buf, offset)
+}
+
+// maxStoreBytes is the most that is written through memory at a time: each page of the file costs more that way than a call of the
+// system does for it, and a short commit is a tenth of a page.
+const maxStoreBytes = 1 << 10
+
+// storeEach writes commits that no sync follows soon. Short ones go to memory, each after the one before: if the process ends
+// meanwhile, no commit is there without those before it.
+func (l *Log) storeEach(buf []byte, offset int64, zeroed bool) (n int, err error) {
+	if !zeroed || len(buf) > maxStoreBytes {
+		return l.active.WriteAt(buf, offset)
+	}
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = l.active.Store(buf[n:n+encodedBytes(buf[n:])], offset+int64(n))
+		n += m
+	}
+	return n, err
 }
 
 // maxSpareBytes bounds the buffers kept for reuse.
@@ -193,7 +215,7 @@ func (l *Log) lead() error {
 	l.round = nil // who comes from now on waits for the next
 	l.roundMu.Unlock()
 	l.writeMu.Lock()
-	err := l.flush()
+	err := l.flush(l.writeAll)
 	file, written := l.active, l.written.Load()
 	l.writeMu.Unlock()
 	if err != nil || uint64(l.Durable()) >= written {

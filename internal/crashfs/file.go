@@ -148,3 +148,5 @@ func (f *file) Close() error {
 
 // Map changes nothing.
 func (f *file) Map(int64) {}
+
+func (f *file) Store(b []byte, offset int64) (int, error) { return f.WriteAt(b, offset) }

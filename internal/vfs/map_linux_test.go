@@ -57,3 +57,76 @@ func TestMappedFaults(t *testing.T) {
 		t.Errorf("of what is left: %d bytes, %v", n, err)
 	}
 }
+
+// TestStore writes ranges of a file through memory, among them some across the end of what is mapped at a time, and others in the ordinary
+// way, and reads them back through another handle, at once and after closing.
+func TestStore(t *testing.T) {
+	f, _ := testFS(t)
+	const size = 2*windowBytes + 5000
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	file, want := must[File](t)(f.Create("a")), make([]byte, size)
+	must[int](t)(file.WriteAt(want, 0))
+	reader := must[File](t)(f.OpenRead("a"))
+	defer reader.Close()
+	stored := 0
+	for i := range 3000 {
+		b := make([]byte, 1+r.IntN(2000))
+		for j := range b {
+			b[j] = byte(r.Uint32())
+		}
+		at := int64(r.IntN(size - len(b)))
+		if i%3 == 0 {
+			at = windowBytes*int64(1+r.IntN(2)) - int64(r.IntN(len(b)+1))
+		}
+		write := file.Store
+		if i%5 == 0 {
+			write = file.WriteAt
+		}
+		if n, err := write(b, at); n != len(b) || err != nil {
+			t.Fatal(n, err)
+		}
+		copy(want[at:], b)
+		if file.(*osFile).window.at > 0 {
+			stored++
+		}
+		got := make([]byte, len(b))
+		if _, err := reader.ReadAt(got, at); err != nil || !bytes.Equal(got, b) {
+			t.Fatalf("%d bytes at %d come back as others, %v", len(b), at, err)
+		}
+	}
+	if stored == 0 {
+		t.Error("no other part was mapped")
+	}
+	if err := file.Sync(); err != nil {
+		t.Error(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := must[[]byte](t)(ReadFile(f, "a", size)); !bytes.Equal(got, want) {
+		t.Error("the closed file is another")
+	}
+}
+
+// TestStoreFaults stores behind the end of a file, where memory is mapped and no file is: it is written in the ordinary way. A handle that
+// may not be written says so.
+func TestStoreFaults(t *testing.T) {
+	f, _ := testFS(t)
+	file := must[File](t)(f.Create("a"))
+	defer file.Close()
+	must[int](t)(file.Store([]byte("abc"), 0))
+	must[int](t)(file.Store([]byte("def"), 3*4096))
+	want := append(append([]byte("abc"), make([]byte, 3*4096-3)...), "def"...)
+	if got := must[[]byte](t)(ReadFile(f, "a", 1<<20)); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, want %d", len(got), len(want))
+	}
+	reader := must[File](t)(f.OpenRead("a"))
+	defer reader.Close()
+	for range 2 {
+		if n, err := reader.Store([]byte("x"), 0); err == nil {
+			t.Error("a file opened for reading takes", n)
+		}
+	}
+}

@@ -12,10 +12,11 @@ func OS(root *os.Root) FS { return osFS{root} }
 
 type osFS struct{ root *os.Root }
 
-// An osFile reads what is mapped through memory, where the system has that.
+// An osFile reads what is mapped through memory, and stores through it, where the system has that.
 type osFile struct {
 	*os.File
-	image image
+	image  image
+	window window
 }
 
 func (o osFS) open(name string, flag int) (File, error) {
@@ -93,8 +94,16 @@ func (f *osFile) ReadAt(b []byte, offset int64) (int, error) {
 	return f.File.ReadAt(b, offset)
 }
 
+func (f *osFile) Store(b []byte, offset int64) (int, error) {
+	if f.window.write(f.File, b, offset) {
+		return len(b), nil
+	}
+	return f.WriteAt(b, offset)
+}
+
 func (f *osFile) Close() error {
 	f.image.release()
+	f.window.release()
 	return f.File.Close()
 }
 

@@ -51,6 +51,10 @@ type File interface {
 	// Map says that the first size bytes of a file opened for reading are whole and do not change any more. A ReadAt among
 	// them may then go through memory, which costs less than a call of the system. It must be told before others use the file.
 	Map(size int64)
+	// Store is WriteAt of bytes that the file has already, for a writer that does not sync soon: it may go through memory, which costs
+	// less than a call of the system, while the sync after it costs more. What is stored first is there first if the process
+	// ends, but of one call any part may be. One goroutine may call it at a time, and none may make the file shorter meanwhile.
+	Store(b []byte, offset int64) (int, error)
 	// Truncate sets the length; bytes added are zero.
 	Truncate(size int64) error
 	// Sync makes the bytes and the length durable. After an error nothing is known of what was written since the last
