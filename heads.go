@@ -15,9 +15,9 @@ type head struct {
 	tail  *index.Head // where it is in the index's tail, if that is known
 }
 
-// maxHeads bounds each of the two generations of the cache: some 90 MB for both, in a store that appends to half a million
-// streams or more in turn.
-const maxHeads = 256 << 10
+// maxHeads bounds each of the two generations of the cache: some 180 MB for both, in a store that appends to a million streams or
+// more in turn.
+const maxHeads = 512 << 10
 
 // heads remembers the heads of the streams appended to last. When the young generation is full it becomes the old one,
 // and what only the old one had is forgotten: the index knows it, or the tail.
