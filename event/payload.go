@@ -62,11 +62,16 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 // if the bytes are not a canonical encoding of a P, or P is a pointer or an interface. Version 0, an event appended without
 // a type, is read as the current version.
 func Decode[P Payload](e Event) (P, error) {
-	var p P
 	t, err := typeOf[P]()
 	if err != nil {
-		return p, &DecodeError{Seq: e.Seq, Kind: e.Kind, Version: e.PayloadVersion, Err: err}
+		var none P
+		return none, &DecodeError{Seq: e.Seq, Kind: e.Kind, Version: e.PayloadVersion, Err: err}
 	}
+	return decodeAs[P](t, e)
+}
+
+// decodeAs is Decode for a P that has said that it is t.
+func decodeAs[P Payload](t Type, e Event) (p P, err error) {
 	payload := e.Payload
 	switch {
 	case e.Kind != t.Kind:
@@ -144,7 +149,7 @@ func Each[P Payload](events iter.Seq2[Event, error]) iter.Seq2[Typed[P], error] 
 			}
 			typed := Typed[P]{Event: e}
 			if err == nil {
-				typed.Value, err = Decode[P](e)
+				typed.Value, err = decodeAs[P](t, e)
 			}
 			if !yield(typed, err) || err != nil {
 				return

@@ -12,8 +12,9 @@ func On[T any, P Payload](f func(t T, e Event, p P) error) Handler[T] {
 	if f == nil {
 		return Handler[T]{} // which NewRouter refuses
 	}
-	return Handler[T]{Register[P](), func(t T, e Event) error {
-		p, err := Decode[P](e)
+	typ := Register[P]()
+	return Handler[T]{typ, func(t T, e Event) error {
+		p, err := decodeAs[P](typ.typ, e)
 		if err != nil {
 			return err
 		}
