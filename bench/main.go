@@ -71,6 +71,7 @@ func parse(args []string, stderr io.Writer) (c command, err error) {
 	workList := flags.String("work", "", "of "+names(works[:len(works)-1], func(w *work) string { return w.name })+" (default all)")
 	sizeList := flags.String("sizes", "", "events in the stores that are read, such as 100k,1m,10m")
 	flags.Uint64Var(&c.seed, "seed", 1, "of the workload")
+	flags.IntVar(&c.heap, "heap", 64, "MiB of memory that each process holds besides the store, as the program around one does")
 	flags.StringVar(&c.dir, "dir", "", "directory for the stores (default a temporary one)")
 	flags.StringVar(&c.out, "out", filepath.Join("bench", "results"), "directory for results.json, tables.md and the plots")
 	flags.StringVar(&c.profile, "profile", "", "directory for a CPU profile of what each process in Go measures; it must exist")
@@ -81,6 +82,9 @@ func parse(args []string, stderr io.Writer) (c command, err error) {
 	}
 	if flags.NArg() > 0 || *quick && *full {
 		return c, errors.New("no arguments but flags, and not both -quick and -full")
+	}
+	if c.heap < 0 || c.heap > 4096 {
+		return c, fmt.Errorf("-heap %d is not from 0 to 4096", c.heap)
 	}
 	c.effort, c.sizes = defaultEffort, []int{100_000, 1_000_000, 10_000_000}
 	if *quick {

@@ -14,6 +14,7 @@ type choice struct {
 	sizes   []int
 	effort  effort
 	seed    uint64
+	heap    int    // MiB that each process holds besides
 	profile string // directory for CPU profiles; "" for none
 }
 
@@ -78,7 +79,7 @@ func (c *choice) plan(dir string) []step {
 	p.payloads()
 	for i := range p.steps {
 		s := &p.steps[i]
-		s.Parts = dividable(&s.spec)
+		s.Parts, s.Heap = dividable(&s.spec), p.heap
 		if p.profile != "" && !s.killed {
 			s.Profile = filepath.Join(p.profile, fmt.Sprintf("%03d-%s-%s.prof", i, s.Work, filepath.Base(s.System)))
 		}

@@ -23,6 +23,7 @@ type spec struct {
 	Seed     uint64        `json:"seed"`     // of the workload
 	Repeat   int           `json:"repeat"`   // which of several, from 0
 	Dir      string        `json:"dir"`      // holds the store and what is noted about it
+	Heap     int           `json:"heap_mib"` // that the process holds besides, never touched
 	Parts    bool          `json:"parts"`    // divide the processor time
 	Profile  string        `json:"profile"`  // file for a CPU profile of what is measured; "" for none
 }
