@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -24,13 +25,12 @@ func runChild(text string, stdout io.Writer) error {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return err
 	}
-	held = make([]byte, s.Heap<<20)
+	// It stands for the heap of the program around a store. It is never touched, so it takes no memory, but Go collects garbage when
+	// the heap has grown by its own size: in a process with nothing but a store of few bytes, whenever 4 MB were allocated.
+	held := make([]byte, s.Heap<<20)
+	defer runtime.KeepAlive(held)
 	return json.NewEncoder(stdout).Encode(measure(s, stdout))
 }
-
-// held stands for the heap of the program around a store. It is never touched, so it takes no memory, but Go collects garbage when the
-// heap has grown by its own size: in a process with nothing but a store of few bytes, whenever 4 MB were allocated.
-var held []byte
 
 // measure returns what came of a spec. Failures are part of it.
 func measure(s spec, stdout io.Writer) result {
