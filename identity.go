@@ -67,14 +67,7 @@ func decodeIdentity(b []byte) (id identity, err error) {
 // loadIdentity reads STORE. In a directory without one it makes one if create is set, unless there is a log or an index
 // already.
 func loadIdentity(f vfs.FS, create bool, now event.Timestamp) (id identity, created bool, err error) {
-	b, err := vfs.ReadFile(f, identityFile, 4096)
-	if err == nil {
-		id, err = decodeIdentity(b)
-		return id, false, err
-	}
-	if errors.Is(err, vfs.ErrTooLong) {
-		err = &event.CorruptError{File: identityFile, Check: "length", Expected: fmt.Sprint(identityBytes), Found: "more than 4096"}
-	}
+	id, err = readIdentity(f)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, false, err
 	}
@@ -85,8 +78,11 @@ func loadIdentity(f vfs.FS, create bool, now event.Timestamp) (id identity, crea
 		file.Close() // read only: nothing can be lost
 		since = "an index"
 	}
-	if since != "" {
-		return id, false, &event.CorruptError{File: identityFile, Check: "store file present", Expected: "the file, since there is " + since, Found: "none"}
+	if since != "" { // STORE comes first, so another process may just have made it and then that
+		if id, err = readIdentity(f); errors.Is(err, fs.ErrNotExist) {
+			err = &event.CorruptError{File: identityFile, Check: "store file present", Expected: "the file, since there is " + since, Found: "none"}
+		}
+		return id, false, err
 	}
 	if !create {
 		return id, false, err
@@ -94,4 +90,16 @@ func loadIdentity(f vfs.FS, create bool, now event.Timestamp) (id identity, crea
 	id.created = now
 	rand.Read(id.store[:]) // never fails
 	return id, true, vfs.WriteFile(f, ".", identityFile, id.encode())
+}
+
+// readIdentity reads STORE. Without one the error matches fs.ErrNotExist.
+func readIdentity(f vfs.FS) (identity, error) {
+	b, err := vfs.ReadFile(f, identityFile, 4096)
+	if errors.Is(err, vfs.ErrTooLong) {
+		err = &event.CorruptError{File: identityFile, Check: "length", Expected: fmt.Sprint(identityBytes), Found: "more than 4096"}
+	}
+	if err != nil {
+		return identity{}, err
+	}
+	return decodeIdentity(b)
 }
