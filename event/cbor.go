@@ -29,10 +29,10 @@ var (
 )
 
 // cborEncOptions is core deterministic encoding, with times as the text of RFC 3339: a float of seconds, which CBOR has for them too,
-// cannot hold every millisecond.
+// cannot hold every millisecond. They are in UTC, since the text has no offsets with seconds, and so that one instant has one spelling.
 func cborEncOptions() cbor.EncOptions {
 	o := cbor.CoreDetEncOptions()
-	o.Time = cbor.TimeRFC3339Nano
+	o.Time = cbor.TimeRFC3339NanoUTC
 	return o
 }
 
@@ -44,8 +44,8 @@ func must[T any](v T, err error) T {
 }
 
 // Marshal returns v in core deterministic encoding. Struct fields are named by the cbor or json tag, else by their own
-// name. A time.Time is the text of RFC 3339, of a year below 10 000: it comes back as the same instant to the nanosecond and with the
-// same offset from UTC, but without a monotonic reading and the name of its zone. What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses, and a value that contains itself.
+// name. A time.Time is the text of RFC 3339, of a year below 10 000: it comes back as the same instant to the nanosecond, in UTC.
+// What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses, and a value that contains itself.
 // The error matches [ErrInvalid].
 func Marshal(v any) ([]byte, error) {
 	var b []byte
