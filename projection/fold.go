@@ -36,8 +36,18 @@ type State[S any] struct {
 	Events uint64     `json:"events"` // how many the query selected
 	Of     string     `json:"of"`     // which projection and key it is of, and what they are made of; set by Fold
 
-	left *State[S] // where Fold left it
+	left *mark[S] // shared with copies
 }
+
+// A mark says where Fold left a state, and with which event. Copies of a State share it with the original: a fold that goes on from one
+// of them moves it, so that the others are known for what they are, wherever they are put.
+type mark[S any] struct {
+	at  *State[S] // nil: a handler has failed
+	seq event.Seq
+}
+
+// current reports whether s is as Fold left it.
+func (s *State[S]) current() bool { return s.left != nil && *s.left == mark[S]{s, s.Seq} }
 
 // A TooLargeError says that a state has outgrown its bound. It matches [event.ErrTooLarge].
 type TooLargeError struct {
@@ -144,7 +154,7 @@ func (t *target[S]) prepare(src Source) error {
 	}
 	t.of = t.whole()
 	ok, err := false, error(nil)
-	if t.dst.Of == t.of && t.dst.left == t.dst {
+	if t.dst.Of == t.of && t.dst.current() {
 		ok, err = anchored(src, t.dst.Seq, t.dst.Hash)
 	}
 	if err != nil {
@@ -155,7 +165,9 @@ func (t *target[S]) prepare(src Source) error {
 			return err
 		}
 	}
-	t.dst.Of, t.dst.left = t.of, t.dst
+	if t.dst.Of = t.of; !ok {
+		t.dst.left = &mark[S]{t.dst, t.dst.Seq}
+	}
 	if snaps, ok := src.(Snapshots); ok {
 		t.began = snaps.Now()
 	}
@@ -201,11 +213,11 @@ func (t *target[S]) take(e event.Event, shared bool) error {
 	if shared {
 		e.Header, e.Payload = e.Header.Clone(), bytes.Clone(e.Payload)
 	}
-	t.dst.left = nil // half done, should the handler fail or panic
+	t.dst.left.at = nil // half done, should the handler fail or panic
 	if err := t.p.handle(&t.dst.Value, e); err != nil {
 		return fmt.Errorf("projection %q: state of %q: %w", t.p.spec.Name, t.key, err)
 	}
-	t.dst.left = t.dst
+	*t.dst.left = mark[S]{t.dst, e.Seq}
 	t.dst.Seq, t.dst.Hash = e.Seq, e.Hash
 	t.dst.Events++
 	t.fresh++

@@ -188,7 +188,7 @@ func unencoded(t reflect.Type, seen []reflect.Type) string {
 	seen = append(seen, t)
 	switch t {
 	case reflect.TypeFor[time.Time]():
-		return "time.Time, unlike event.Timestamp," // from CBOR it comes back without the name of its zone
+		return "time.Time, unlike event.Timestamp," // from CBOR it comes back in UTC
 	case reflect.TypeFor[big.Int]():
 		return "" // which the library knows
 	case reflect.TypeFor[cbor.RawMessage](), reflect.TypeFor[cbor.RawTag]():

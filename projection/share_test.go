@@ -88,6 +88,48 @@ func TestFoldOfACopy(t *testing.T) {
 	}
 }
 
+// TestFoldOfWhatWas puts an older copy of a state back into the variable that it is a copy of, after a fold that went well and after one
+// that did not. To fold into it begins again.
+func TestFoldOfWhatWas(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		failing := false
+		spec := balance()
+		spec.SnapshotEvery = 2
+		spec.Handlers[0] = On(func(a *account, e event.Event, p deposited) error {
+			if err := deposit(a, e, p); err != nil {
+				return err
+			}
+			if failing && e.Seq == 3 {
+				return errors.New("out of order")
+			}
+			return nil
+		})
+		src, p := newMemory(), MustNew(spec)
+		src.append(key, deposited{1})
+		var s State[account]
+		if err := Fold(src, Into(&s, p, key)); err != nil {
+			t.Fatal(err)
+		}
+		saved := s
+		src.append(key, deposited{1}, deposited{1}, deposited{1})
+		failing = fails
+		if err := Fold(src, Into(&s, p, key)); (err != nil) != fails {
+			t.Fatal(err)
+		}
+		failing, s = false, saved
+		if err := Fold(src, Into(&s, p, key)); err != nil {
+			t.Fatal(err)
+		}
+		got := must[State[account]](t)(Get(src, p, key, Consistent))
+		want := account{Cents: 4, Moves: map[string]int{"in": 4}}
+		for name, s := range map[string]State[account]{"the state": s, "the snapshot": got} {
+			if diff := cmp.Diff(want, s.Value); diff != "" || s.Events != 4 {
+				t.Errorf("after a failure %v, %s, of %d events: %s", fails, name, s.Events, diff)
+			}
+		}
+	}
+}
+
 // TestFoldAfterFailure: a handler that fails or panics may have changed the state. To fold into it again begins again.
 func TestFoldAfterFailure(t *testing.T) {
 	for _, panics := range []bool{false, true} {
