@@ -58,6 +58,20 @@ type step struct {
 	kind event.Kind
 }
 
+// readable reports why [Resume] could not read the payload, so that no stream comes into a state that it cannot be resumed from. What cannot
+// be encoded is left to the commit.
+func (g *graph) readable(p *event.Proposal) error {
+	t, data, err := p.Encode()
+	if err != nil {
+		return nil
+	}
+	e := event.Event{Header: event.Header{Kind: t.Kind, PayloadVersion: t.Version}, Payload: data}
+	if _, err := g.types.Decode(e); err != nil {
+		return fmt.Errorf("machine: payload %T could not be read again: %w", p.Payload, err)
+	}
+	return nil
+}
+
 // next returns the transition of a step. The nil graph, of a machine that nobody made, has none.
 func (g *graph) next(s step) (edge, bool) {
 	if g == nil {
@@ -166,7 +180,11 @@ func Apply[From, To any, P event.Payload, R any](commit func(...event.Proposal) 
 	if in.clock == 0 {
 		expect = event.ExpectEmpty()
 	}
-	receipts, err := commit(event.Proposal{At: in.at, Lane: in.lane, Payload: p, Expect: expect})
+	proposal := event.Proposal{At: in.at, Lane: in.lane, Payload: p, Expect: expect}
+	if err := in.graph.readable(&proposal); err != nil {
+		return In[To]{}, none, err
+	}
+	receipts, err := commit(proposal)
 	if err != nil {
 		return In[To]{}, none, err
 	}

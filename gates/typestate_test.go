@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -183,6 +184,24 @@ func TestApplyRefuses(t *testing.T) {
 	silent := func(...event.Proposal) ([]int, error) { return nil, nil }
 	if next, _, err := gates.Apply(silent, opening, m.Begin(door), opened{}); err == nil || next != (gates.In[open]{}) {
 		t.Error("commit without a receipt:", err)
+	}
+}
+
+// A stuck is a payload that can be encoded and not decoded.
+type stuck struct{ By fmt.Stringer }
+
+func (stuck) EventType() event.Type { return event.Type{Kind: 0x1009, Name: "stuck", Version: 1} }
+
+// TestApplyWhatCannotBeRead: a stream must not come into a state that it cannot be resumed from.
+func TestApplyWhatCannotBeRead(t *testing.T) {
+	stick := gates.NewTransition[shut, open, stuck]()
+	m, err := gates.NewMachine[shut](stick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := openStore(t)
+	if _, _, err := gates.Apply(store.Commit, stick, m.Begin(door), stuck{time.Second}); !errors.Is(err, event.ErrInvalid) || store.Visible() != 0 {
+		t.Errorf("%d events, %v", store.Visible(), err)
 	}
 }
 
