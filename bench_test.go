@@ -37,7 +37,7 @@ func benchProposals(n int) []Proposal {
 }
 
 // BenchmarkAppend appends one event of 256 B a time. When an iteration ends its event is written or durable, as the name
-// says; the sync dominates durable appends of one caller, hashing and write(2) those that are written.
+// says; the sync dominates durable appends of one caller, hashing those that are written.
 func BenchmarkAppend(b *testing.B) {
 	ps := benchProposals(1 << 16)
 	for _, c := range []struct {

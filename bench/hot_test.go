@@ -53,7 +53,7 @@ func perSecond(b *testing.B, events int) {
 }
 
 // BenchmarkCommit appends. An iteration is one Commit: when it ends its events are written or durable, as the name says.
-// Hashing and write(2) dominate what is written, the sync what is durable with one caller.
+// Hashing dominates what is written, the sync what is durable with one caller.
 func BenchmarkCommit(b *testing.B) {
 	ps := proposals(hotWorkload(), 1<<16)
 	for _, c := range []struct {
