@@ -47,7 +47,8 @@ type Log struct {
 	active  vfs.File
 	written atomic.Uint64
 
-	leadMu  sync.Mutex // held by the one who syncs
+	leadMu  sync.Mutex // held by the one who syncs; guards shared
+	shared  bool       // the round before was for more than its leader
 	roundMu sync.Mutex // guards round
 	round   *round     // that can be joined; nil if there is none
 	unused  *round     // one that nobody had joined
@@ -194,7 +195,7 @@ func (l *Log) together() error {
 	}
 	l.round, l.unused = r, nil
 	l.roundMu.Unlock()
-	err := l.lead()
+	err := l.lead(r)
 	l.roundMu.Lock()
 	defer l.roundMu.Unlock()
 	if r.joined {
@@ -207,12 +208,18 @@ func (l *Log) together() error {
 }
 
 // lead writes and syncs on behalf of a round, when the one before is over.
-func (l *Log) lead() error {
-	l.leadMu.Lock()
+func (l *Log) lead(r *round) error {
+	alone := l.leadMu.TryLock()
+	if !alone {
+		l.leadMu.Lock()
+	}
 	defer l.leadMu.Unlock()
-	runtime.Gosched() // lets those who were just woken append first: a larger group costs the same sync
+	if !alone || l.shared {
+		runtime.Gosched() // lets those who were just woken append first: a larger group costs the same sync
+	}
 	l.roundMu.Lock()
 	l.round = nil // who comes from now on waits for the next
+	l.shared = r.joined
 	l.roundMu.Unlock()
 	l.writeMu.Lock()
 	err := l.flush(l.writeAll)
