@@ -863,7 +863,7 @@ func TestFullDisk(t *testing.T) {
 func TestCrashFollowers(t *testing.T) {
 	seen := 0
 	for round := 0; seen < 1000; round++ {
-		if round == 20 {
+		if round == 200 {
 			t.Fatalf("followers saw only %d events", seen)
 		}
 		seen += followToTheEnd(t)

@@ -215,10 +215,11 @@ const (
 	maxGapBytes  = 4 << 10   // between records, that are read although not wanted
 )
 
-// A long page is opened in up to maxReaders goroutines: reading and hashing is most of the work of a scan.
+// A page of some length is opened in up to maxReaders goroutines: reading and hashing is most of the work of a query.
 const (
 	maxReaders = 4
-	manyRows   = 1024 // from which on it is worth another goroutine
+	manyRows   = 128 // from which on it is worth another goroutine, if there is a processor for it
+	fewRows    = 32  // of which a span is not divided to give all goroutines some
 )
 
 // rowsPerTurn is after how many events, and at each span, a reader may let others go first.
@@ -279,10 +280,11 @@ func (r *pageReader) events(rows []index.Row) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		readers := 1
 		if len(rows) >= manyRows {
-			readers = min(runtime.GOMAXPROCS(0), maxReaders)
+			readers = max(min(r.v.processors-int(r.v.reading.Load())+1, maxReaders), 1)
 		}
+		most := max(len(rows)/(2*readers), fewRows)
 		for len(rows) > 0 {
-			rows = r.divide(rows)
+			rows = r.divide(rows, most)
 			if !r.yield(readers, yield) {
 				return
 			}
@@ -316,12 +318,13 @@ func (r *pageReader) yield(readers int, yield func(Event, error) bool) bool {
 	return true
 }
 
-// divide sets spans to the parts of rows that are read together, up to maxOpenBytes but at least one, and returns the rest.
-func (r *pageReader) divide(rows []index.Row) []index.Row {
+// divide sets spans to the parts of rows that are read together, of at most most rows each, up to maxOpenBytes but at least one,
+// and returns the rest.
+func (r *pageReader) divide(rows []index.Row, most int) []index.Row {
 	r.spans, r.unpacked = r.spans[:0], slices.Grow(r.unpacked[:0], len(rows))
 	at, bytes := 0, int64(0)
 	for at < len(rows) {
-		n, segment, from, to := r.v.span(rows[at:])
+		n, segment, from, to := r.v.span(rows[at:min(at+most, len(rows))])
 		if bytes += to - from; bytes > maxOpenBytes && at > 0 {
 			break
 		}
