@@ -39,6 +39,7 @@ type command struct {
 	dir   string // where the stores are made
 	out   string
 	docs  string
+	again bool // makes the tables of what was measured before
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -50,9 +51,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 2
 	}
-	if c.child != "" {
+	switch {
+	case c.child != "":
 		err = runChild(c.child, stdout)
-	} else {
+	case c.again:
+		err = c.remake(stdout)
+	default:
 		err = c.main(stdout, stderr)
 	}
 	if err != nil {
@@ -76,6 +80,7 @@ func parse(args []string, stderr io.Writer) (c command, err error) {
 	flags.StringVar(&c.out, "out", filepath.Join("bench", "results"), "directory for results.json, tables.md and the plots")
 	flags.StringVar(&c.profile, "profile", "", "directory for a CPU profile of what each process in Go measures; it must exist")
 	flags.StringVar(&c.docs, "docs", "", "Markdown file in which to replace the tables")
+	flags.BoolVar(&c.again, "again", false, "measure nothing, and make the tables and plots of the results.json that is there")
 	flags.StringVar(&c.child, "child", "", "measure one thing, as the parent process asks")
 	if err := flags.Parse(args); err != nil {
 		return c, err
@@ -181,6 +186,20 @@ func (c *command) main(stdout, stderr io.Writer) error {
 	if rustNote != "" {
 		rep.Notes = append(rep.Notes, rustNote)
 	}
+	return c.report(rep, stdout)
+}
+
+// remake is main with what was measured before.
+func (c *command) remake(stdout io.Writer) error {
+	rep, err := readReport(c.out)
+	if err != nil {
+		return err
+	}
+	return c.report(rep, stdout)
+}
+
+// report writes the files and says where they are.
+func (c *command) report(rep *report, stdout io.Writer) error {
 	if err := rep.write(c.out, c.docs); err != nil {
 		return err
 	}

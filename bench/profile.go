@@ -161,6 +161,18 @@ func (rep *report) samples(k cell) (all map[string]int64, total int64) {
 // fewSamples are too few to say anything: 10 ms each.
 const fewSamples = 20
 
+// sampled reports whether the processor time of a result can be divided.
+func (rep *report) sampled(r *result) bool {
+	_, total := rep.samples(cell{r.Work, r.System, r.variant()})
+	return total >= fewSamples
+}
+
+// spent returns the nanoseconds of processor time that a part takes of an event.
+func (rep *report) spent(r *result, part string) float64 {
+	all, total := rep.samples(cell{r.Work, r.System, r.variant()})
+	return r.CPU * float64(all[part]) / float64(total)
+}
+
 // partsTables say where the processor time of batpak goes, and the most of that of each system.
 func (rep *report) partsTables() string {
 	var ks []cell

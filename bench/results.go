@@ -50,6 +50,21 @@ func newReport(c *command, r *runner, dir string) *report {
 	return rep
 }
 
+// readReport returns the report of an earlier run.
+func readReport(dir string) (*report, error) {
+	name := filepath.Join(dir, resultsFile)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	rep := &report{}
+	if err := json.Unmarshal(b, rep); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	rep.medians()
+	return rep, nil
+}
+
 // medians picks of the repeats of each spec the one whose main figure is the median. A failure counts more than any figure.
 func (rep *report) medians() {
 	repeats := map[cell][]*result{}
