@@ -44,7 +44,7 @@ func must[T any](v T, err error) T {
 }
 
 // Marshal returns v in core deterministic encoding. Struct fields are named by the cbor or json tag, else by their own
-// name. A time.Time is the text of RFC 3339, of a year below 10 000: it comes back as the same instant to the nanosecond, in UTC.
+// name. A time.Time is the text of RFC 3339, of the years 0 to 9999: it comes back as the same instant to the nanosecond, in UTC.
 // What [Unmarshal] would refuse, such as text that is not UTF-8, Marshal refuses, and a value that contains itself.
 // The error matches [ErrInvalid].
 func Marshal(v any) ([]byte, error) {

@@ -60,7 +60,7 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 // stays as it is. The error is a [*DecodeError]: with [ErrKindMismatch] if e is of another kind, with [ErrFutureVersion] if
 // it was written by newer code, with [ErrPastVersion] if a step from its version is missing or fails, and with [ErrInvalid]
 // if the bytes are not a canonical encoding of a P, or P is a pointer or an interface. Version 0, an event appended without
-// a type, is read as the current version.
+// a type, is read as the current version. A time that other code wrote as a number may be of a year that [Marshal] refuses.
 func Decode[P Payload](e Event) (P, error) {
 	t, err := typeOf[P]()
 	if err != nil {

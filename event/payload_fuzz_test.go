@@ -70,7 +70,7 @@ const (
 )
 
 // checkDecode decodes a payload as a P. If that is possible, it is also after encoding what was decoded, and gives the same
-// value; if not, the error says of which event.
+// value, unless it has a time of a year that cannot be encoded; if not, the error says of which event.
 func checkDecode[P Payload](t *testing.T, payload []byte) {
 	t.Helper()
 	var p P
@@ -89,6 +89,9 @@ func checkDecode[P Payload](t *testing.T, payload []byte) {
 		t.Errorf("%T: %x decoded: %v", p, payload, err)
 	}
 	first, err := Marshal(p)
+	if errors.Is(err, ErrInvalid) && strings.Contains(err.Error(), "year outside of range") {
+		return
+	}
 	if err != nil {
 		t.Fatalf("%x decoded to %+v: %v", payload, p, err)
 	}
@@ -159,7 +162,7 @@ func FuzzDecodeFields(f *testing.F) {
 	keys := slices.Sorted(maps.Keys(fields))
 	for i, value := range []string{"f97e00", "c11b7fffffffffffffff", "c1fb7fefffffffffffff",
 		"c074323031332d30332d32315432303a30343a30305a", "c249010000000000000000", "f6", "f7", "8000", "9a00ffffff", "ba00ffffff",
-		"5a7fffffff", "d9d9f700", "c101", "a1f600", "a14100f6",
+		"5a7fffffff", "d9d9f700", "c101", "a1f600", "a14100f6", "c11b30303030ffffffff",
 		"fb3ff199999999999a", "1bffffffffffffffff", "3bffffffffffffffff"} {
 		f.Add(uint8(i), "x", unhex(f, value))
 	}
