@@ -28,6 +28,7 @@ type view struct {
 	visible     atomic.Uint64
 	appended    atomic.Uint64 // the newest event that the index has, visible or not yet; 0 in a Reader
 	reading     atomic.Int32  // goroutines that look up and open events for queries
+	helping     atomic.Int32  // those of them that open events ahead of a loop body
 	pageReaders sync.Pool     // of *pageReader that nobody uses, 2 MiB each at most
 	changed     signal        // visible or another watermark moved, or the store closed
 	closed      atomic.Bool
@@ -218,7 +219,7 @@ const (
 // A page of some length is opened in up to maxReaders goroutines: reading and hashing is most of the work of a query.
 const (
 	maxReaders = 4
-	manyRows   = 128 // from which on it is worth another goroutine, if there is a processor for it
+	manyRows   = 128 // from which on it is worth another goroutine, unless there are as many as processors
 	fewRows    = 32  // of which a span is not divided to give all goroutines some
 )
 
@@ -278,11 +279,13 @@ func (r *pageReader) release() {
 // bound. No goroutine is left when the loop ends.
 func (r *pageReader) events(rows []index.Row) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		readers := 1
+		readers, most := 1, len(rows)
 		if len(rows) >= manyRows {
-			readers = max(min(r.v.processors-int(r.v.reading.Load())+1, maxReaders), 1)
+			readers = max(min(runtime.GOMAXPROCS(0), maxReaders)-int(r.v.helping.Load()), 1)
 		}
-		most := max(len(rows)/(2*readers), fewRows)
+		if readers > 1 {
+			most = max(len(rows)/(2*readers), fewRows)
+		}
 		for len(rows) > 0 {
 			rows = r.divide(rows, most)
 			if !r.yield(readers, yield) {
@@ -302,6 +305,8 @@ func (r *pageReader) yield(readers int, yield func(Event, error) bool) bool {
 		wg.Go(func() {
 			r.v.reading.Add(1)
 			defer r.v.reading.Add(-1)
+			r.v.helping.Add(1)
+			defer r.v.helping.Add(-1)
 			for r.open(&r.openers[i]) {
 			}
 		})

@@ -122,13 +122,15 @@ func (rep *report) largest() int {
 	return largest
 }
 
-func (rep *report) largestFold() (largest *result) {
+// largestFold is the fold of the most events.
+func (rep *report) largestFold() *result {
+	size := 0
 	for i := range rep.Results {
-		if r := &rep.Results[i]; r.Work == "fold" && r.Failed == "" && (largest == nil || r.Size > largest.Size) {
-			largest = r
+		if r := &rep.Results[i]; r.Work == "fold" {
+			size = max(size, r.Size)
 		}
 	}
-	return largest
+	return rep.find("fold", diskName, size)
 }
 
 // faster demands a rate of at least so many times another.
@@ -154,15 +156,18 @@ func (d demand) upTo(rate float64, base *result) demand {
 	return d
 }
 
-// unindexed returns what P would come to if its index took no processor time, and no more than ours of that for memory, all of
-// which is waited for; 0 if that was not measured. Everything else is the same for both.
+// unindexed returns about what P would come to if its index took no processor time, and no more than ours of that for memory, all of
+// which is waited for; 0 if too little was measured to say. Everything else is the same code for both.
 func (rep *report) unindexed(work string, size int) float64 {
 	p, our := rep.find(work, pureSystem.name, size), rep.find(work, batpakSystem.name, size)
 	if p == nil || our == nil || !rep.sampled(p) || !rep.sampled(our) {
 		return 0
 	}
 	saved := rep.spent(p, partIndex) + max(0, rep.spent(p, partMemory)-rep.spent(our, partMemory)) // ns an event
-	return 1 / max(0, 1/p.Rate-saved/1e9)
+	if left := 1/p.Rate - saved/1e9; left > 0 {
+		return 1 / left
+	}
+	return 0
 }
 
 // opening demands an opening in a fraction of P's time.

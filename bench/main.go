@@ -91,6 +91,9 @@ func parse(args []string, stderr io.Writer) (c command, err error) {
 	if c.heap < 0 || c.heap > 4096 {
 		return c, fmt.Errorf("-heap %d is not from 0 to 4096", c.heap)
 	}
+	if c.again && (*quick || *full || *systemList+*workList+*sizeList != "") {
+		return c, errors.New("-again measures nothing, so that there is nothing to choose")
+	}
 	c.effort, c.sizes = defaultEffort, []int{100_000, 1_000_000, 10_000_000}
 	if *quick {
 		c.effort, c.sizes = quickEffort, []int{50_000}

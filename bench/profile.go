@@ -158,13 +158,16 @@ func (rep *report) samples(k cell) (all map[string]int64, total int64) {
 	return all, total
 }
 
-// fewSamples are too few to say anything: 10 ms each.
-const fewSamples = 20
+// Below fewSamples, of 10 ms each, nothing can be said, and with manySamples a part is known to some per cent of the whole.
+const (
+	fewSamples  = 20
+	manySamples = 100
+)
 
-// sampled reports whether the processor time of a result can be divided.
+// sampled reports whether there are enough samples of a result to know a part to a few per cent of the whole.
 func (rep *report) sampled(r *result) bool {
 	_, total := rep.samples(cell{r.Work, r.System, r.variant()})
-	return total >= fewSamples
+	return total >= manySamples
 }
 
 // spent returns the nanoseconds of processor time that a part takes of an event.
