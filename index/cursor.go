@@ -145,7 +145,8 @@ type union struct {
 	also  event.Seq
 }
 
-// A termRange is the terms at or above from that are below to; from alone if to is nil.
+// A termRange is the terms at or above from that are below to; from alone if to is nil. One that begins with tagEntity is all
+// streams of an entity.
 type termRange struct{ from, to []byte }
 
 // selectionOf returns what narrows q: an intersection of unions of term ranges.
@@ -260,7 +261,11 @@ func (m *cursors) add(r *run, t termRange) (count int, err error) {
 		}
 		return m.list(l), nil
 	}
-	for i := r.search(t.from); i < r.len(); i++ {
+	i, err := r.start(&t)
+	if err != nil {
+		return 0, err
+	}
+	for ; i < r.len(); i++ {
 		term := r.term(i)
 		if term == nil {
 			return 0, errTerms

@@ -27,8 +27,8 @@
 //
 // # What a look-up costs
 //
-// A row, or the time of one, is found by its place in its run. A term is found by binary search in each run whose filter
-// does not say that it lacks the term (filter.go); the newest event that has a term, as for [Index.Head] and [Index.Key], in
+// A row, or the time of one, is found by its place in its run. A term is found through the directory of each run
+// (directory.go), a range of kinds by binary search; the newest event that has a term, as for [Index.Head] and [Index.Key], in
 // the newest runs first. Of a list one block of up to 128 postings is decoded at a time. [Index.Page] intersects lists: each
 // leaps to where another is.
 //

@@ -31,7 +31,7 @@ import (
 //	    the terms, end to end, in strictly ascending order of bytes
 //	    n × u32  where each term ends in the terms, ascending
 //	    n × u32  where each list ends in the lists, ascending
-//	    the filter of the terms: n bytes, rounded up to a multiple of 64
+//	    the directory of the terms: u32 × 8 n / 5, rounded up
 //
 // Which events have a time does not depend on where a run begins, so times and rows of a merged run are those of its
 // parts, end to end.
@@ -40,11 +40,11 @@ type run struct {
 	times, rows        []byte
 	termEnds, listEnds []byte
 	terms, lists       []byte
-	filter             filter
+	directory          directory
 }
 
 const (
-	runFormat  = 2
+	runFormat  = 3
 	runHeader  = 32
 	rowBytes   = 16
 	timeBytes  = 8
@@ -78,12 +78,12 @@ func parseRun(b []byte) (run, error) {
 	n, terms := uint64(binary.LittleEndian.Uint32(b[24:])), uint64(binary.LittleEndian.Uint32(b[28:]))
 	times, rows := timeBytes*timesIn(r.first, r.last), rowBytes*uint64(r.last-r.first+1)
 	rest := b[runHeader:]
-	if times+rows+terms+8*n+filterBytes(n) > uint64(len(rest)) {
+	if times+rows+terms+8*n+directoryBytes(n) > uint64(len(rest)) {
 		return run{}, errShort
 	}
 	r.times, rest = rest[:times], rest[times:]
 	r.rows, rest = rest[:rows], rest[rows:]
-	rest, r.filter = cutEnd(rest, filterBytes(n))
+	rest, r.directory = cutEnd(rest, directoryBytes(n))
 	rest, r.listEnds = cutEnd(rest, 4*n)
 	rest, r.termEnds = cutEnd(rest, 4*n)
 	r.lists, r.terms = cutEnd(rest, terms)
@@ -166,15 +166,30 @@ func (r *run) search(term []byte) int {
 
 // find returns the list of a term, and whether there is one.
 func (r *run) find(term []byte) (l list, ok bool, err error) {
-	if !r.filter.has(term) {
-		return list{}, false, nil
+	i, ok, err := r.place(group(term))
+	if !ok || err != nil {
+		return list{}, false, err
 	}
-	i := r.search(term)
-	if i == r.len() || !bytes.Equal(r.term(i), term) {
-		return list{}, false, nil
+	if !bytes.Equal(r.term(i), term) { // another lane
+		i += sort.Search(r.len()-i, func(k int) bool { return bytes.Compare(r.term(i+k), term) >= 0 })
+		if i == r.len() || !bytes.Equal(r.term(i), term) {
+			return list{}, false, nil
+		}
 	}
 	l, err = r.list(i)
 	return l, err == nil, err
+}
+
+// start returns the place of the first term of a range, or of one behind it if there is none.
+func (r *run) start(t *termRange) (int, error) {
+	if t.from[0] != tagEntity {
+		return r.search(t.from), nil
+	}
+	i, ok, err := r.place(t.from)
+	if !ok {
+		i = r.len()
+	}
+	return i, err
 }
 
 // A runWriter writes one run after another: begin, then each term in ascending order with its list, then encode.
@@ -218,7 +233,7 @@ func (w *runWriter) done(l *listWriter) {
 // until the next begins.
 func (w *runWriter) encode() []byte {
 	w.buf = append(append(append(w.buf, w.terms...), w.termEnds...), w.listEnds...)
-	w.addFilter()
+	w.addDirectory()
 	b := w.buf
 	if len(b) > kv.MaxValueBytes {
 		panic(fmt.Sprintf("index: run of %d bytes", len(b)))
@@ -229,15 +244,19 @@ func (w *runWriter) encode() []byte {
 	return b
 }
 
-// addFilter appends the filter of the terms.
-func (w *runWriter) addFilter() {
+// addDirectory appends the directory of the terms.
+func (w *runWriter) addDirectory() {
 	n := len(w.termEnds) / 4
-	size := int(filterBytes(uint64(n)))
+	size := int(directoryBytes(uint64(n)))
 	w.buf = slices.Grow(w.buf, size)
-	f := filter(w.buf[len(w.buf):][:size])
-	clear(f)
+	d := directory(w.buf[len(w.buf):][:size])
+	clear(d)
+	var before []byte
 	for i := range n {
-		f.add(part(w.terms, w.termEnds, i))
+		if g := group(part(w.terms, w.termEnds, i)); !bytes.Equal(g, before) {
+			d.add(g, i, n)
+			before = g
+		}
 	}
 	w.buf = w.buf[:len(w.buf)+size]
 }

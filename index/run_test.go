@@ -54,14 +54,14 @@ func FuzzRun(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := w.encode(); !bytes.Equal(again, b) && sameFilter(&r, again) {
+		if again := w.encode(); !bytes.Equal(again, b) && sameDirectory(&r, again) {
 			t.Fatalf("%x has another spelling: %x", b, again)
 		}
 	})
 }
 
-// sameFilter reports whether the filter of r is that of its terms, as an encoded run that has the same terms has it.
-func sameFilter(r *run, encoded []byte) bool { return bytes.HasSuffix(encoded, r.filter) }
+// sameDirectory reports whether the directory of r is that of its terms, as an encoded run that has the same terms has it.
+func sameDirectory(r *run, encoded []byte) bool { return bytes.HasSuffix(encoded, r.directory) }
 
 // emptyRun begins a run of the events 1 to last, at most 256, in which all bytes are zero.
 func emptyRun(last event.Seq) *runWriter {

@@ -26,6 +26,9 @@ const (
 	tagKey         = 'i'
 )
 
+// laneBytes is what a stream adds to its entity.
+const laneBytes = 4
+
 // maxNamespaces is how many colons of an entity begin a namespace below them with a term of its own. It bounds the
 // postings of one event; deeper prefixes are looked for in the list of their ancestor.
 const maxNamespaces = 8

@@ -1,0 +1,57 @@
+package index
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/batpak/batpak/event"
+)
+
+// TestDirectory looks for terms through the directory and by binary search, those that are there and others, in runs of a few
+// to many terms: of entities with one lane and more, and of all tags.
+func TestDirectory(t *testing.T) {
+	const seed = 5
+	r := rand.New(rand.NewPCG(seed, 6))
+	for _, n := range []int{0, 1, 2, 9, 10, 11, 64, 1000, 30_000} {
+		var terms, others [][]byte
+		for i := range n {
+			s := event.Stream{Entity: fmt.Sprintf("entity:%d", r.IntN(2*n)), Lane: event.Lane(r.IntN(4) * r.IntN(2) << r.IntN(20))}
+			terms = append(terms, appendStreamTerm(nil, s), appendTextTerm(nil, tagKey, fmt.Sprint("k", i)), appendKindTerm(nil, event.Kind(i)))
+			others = append(others, appendStreamTerm(nil, event.Stream{Entity: s.Entity, Lane: 77}), appendEntityTerms(nil, s.Entity+"x"),
+				appendTextTerm(nil, tagKey, fmt.Sprint("x", i)), appendTextTerm(nil, tagScope, s.Entity))
+		}
+		slices.SortFunc(terms, bytes.Compare)
+		terms = slices.CompactFunc(terms, bytes.Equal)
+		w := emptyRun(1)
+		for _, term := range terms {
+			l := w.term(term, 1)
+			l.add(0)
+			w.done(&l)
+		}
+		run, err := parseRun(w.encode())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, term := range slices.Concat(terms, others, [][]byte{{tagEntity}, {tagNamespace}, []byte("e\x00\x00\x00\x00\x00")}) {
+			i := run.search(term)
+			want := i < run.len() && bytes.Equal(run.term(i), term)
+			if _, ok, err := run.find(term); ok != want || err != nil {
+				t.Fatalf("seed %d, %d terms: found %q: %v, %v", seed, len(terms), term, ok, err)
+			}
+			if term[0] != tagEntity || len(term) <= laneBytes {
+				continue
+			}
+			whole := entityRange(string(bytes.TrimSuffix(group(term)[1:], []byte{0})))
+			at := run.search(whole.from)
+			if at < run.len() && bytes.Compare(run.term(at), whole.to) >= 0 {
+				at = run.len()
+			}
+			if i, err := run.start(&whole); i != at || err != nil {
+				t.Fatalf("seed %d, %d terms: the streams of %q begin at %d, not %d, %v", seed, len(terms), whole.from, i, at, err)
+			}
+		}
+	}
+}
