@@ -96,7 +96,7 @@ var errorsToPlant = []planted{
 	{"a torn tail is not cut off", "log/recover.go",
 		"if err := l.active.Truncate(end.Offset); err != nil {",
 		"if err := error(nil); err != nil {",
-		".", "TestCrashAnywhere"},
+		"./log", "TestRecovery$"},
 	{"cutting off a torn tail is not synced", "log/recover.go",
 		"if err := l.active.Sync(); err != nil {",
 		"if err := error(nil); err != nil {",
