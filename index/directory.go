@@ -12,10 +12,14 @@ import (
 // eight slots for five terms. A slot, u32 little-endian, has the place of a term plus one in its low bits, as many as the
 // number of terms has, and bits of its hash above them; 0 is free.
 //
-// The streams of an entity have one slot, which leads to the first of them.
+// The streams of an entity have one slot, which leads to the first of them. A term that finds no free slot among maxProbes has
+// none and is found by binary search: who chooses names can give many the same hash.
 type directory []byte
 
-const slotBytes = 4
+const (
+	slotBytes = 4
+	maxProbes = 64
+)
 
 // directoryBytes returns the length of the directory of n terms.
 func directoryBytes(n uint64) uint64 { return (8*n + 4) / 5 * slotBytes }
@@ -43,13 +47,16 @@ func (d directory) next(at int) int {
 	return 0
 }
 
-// add gives a group that is not here a slot. n is the number of terms.
+// add gives a group that is not here a slot, if one is free. n is the number of terms.
 func (d directory) add(group []byte, place, n int) {
 	at, mark := d.locate(group, bits.Len(uint(n)))
-	for binary.LittleEndian.Uint32(d[at:]) != 0 {
+	for range maxProbes {
+		if slot := d[at:][:slotBytes]; binary.LittleEndian.Uint32(slot) == 0 {
+			binary.LittleEndian.PutUint32(slot, mark|uint32(place+1))
+			return
+		}
 		at = d.next(at)
 	}
-	binary.LittleEndian.PutUint32(d[at:], mark|uint32(place+1))
 }
 
 // place returns the place of the first term of a group, and whether there is one.
@@ -60,10 +67,10 @@ func (r *run) place(of []byte) (int, bool, error) {
 	}
 	width := bits.Len(uint(n))
 	at, mark := d.locate(of, width)
-	for range len(d) / slotBytes {
+	for range maxProbes {
 		slot := binary.LittleEndian.Uint32(d[at:])
 		if slot == 0 {
-			break
+			return 0, false, nil
 		}
 		if slot>>width == mark>>width {
 			i := int(slot&(1<<width-1)) - 1
@@ -76,5 +83,6 @@ func (r *run) place(of []byte) (int, bool, error) {
 		}
 		at = d.next(at)
 	}
-	return 0, false, nil
+	i := r.search(of)
+	return i, i < n && bytes.Equal(group(r.term(i)), of), nil
 }

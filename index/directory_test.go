@@ -2,7 +2,9 @@ package index
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -53,5 +55,50 @@ func TestDirectory(t *testing.T) {
 				t.Fatalf("seed %d, %d terms: the streams of %q begin at %d, not %d, %v", seed, len(terms), whole.from, i, at, err)
 			}
 		}
+	}
+}
+
+// TestDirectoryOfOneHash looks for terms that all have the same checksum: they must not make the directory slow, and each is found.
+func TestDirectoryOfOneHash(t *testing.T) {
+	const places = 12
+	pattern := binary.LittleEndian.AppendUint64(nil, 1|crc32.Castagnoli<<1) // to add it to a message leaves the checksum as it is
+	var terms [][]byte
+	for n := range 1 << places {
+		term := make([]byte, 1+5*places)
+		term[0] = tagKey
+		for i := range places {
+			if n>>i&1 == 1 {
+				copy(term[1+5*i:], pattern[:5])
+			}
+		}
+		terms = append(terms, term)
+	}
+	slices.SortFunc(terms, bytes.Compare)
+	w := emptyRun(1)
+	for _, term := range terms[1:] { // the first is not there
+		if crc32.Checksum(term, castagnoli) != crc32.Checksum(terms[0], castagnoli) {
+			t.Fatalf("%x has another checksum", term)
+		}
+		l := w.term(term, 1)
+		l.add(0)
+		w.done(&l)
+	}
+	run, err := parseRun(w.encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, term := range terms {
+		if _, ok, err := run.find(term); ok != (i > 0) || err != nil {
+			t.Errorf("term %d: %v, %v", i, ok, err)
+		}
+	}
+	used := 0
+	for at := 0; at < len(run.directory); at += slotBytes {
+		if binary.LittleEndian.Uint32(run.directory[at:]) != 0 {
+			used++
+		}
+	}
+	if used != maxProbes {
+		t.Errorf("%d terms of one hash have %d slots, not %d", len(terms)-1, used, maxProbes)
 	}
 }
