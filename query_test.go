@@ -444,3 +444,33 @@ func TestQueryMemory(t *testing.T) {
 		t.Errorf("%d events", seen)
 	}
 }
+
+// TestReadersLeaveNothingBehind ends loops over many events in each way. No reader or helper is counted when they are over: others
+// would be kept from theirs.
+func TestReadersLeaveNothingBehind(t *testing.T) {
+	s := openTest(t, t.TempDir(), &Options{Durability: Written})
+	defer closeTest(t, s)
+	for range 3 {
+		ps := make([]Proposal, 1000)
+		for i := range ps {
+			ps[i] = benchProposal(i)
+		}
+		if _, err := s.Commit(ps...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, most := range []int{1, 100, 700, 3000} {
+		seen := 0
+		for _, err := range s.Query(Query{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen++; seen == most {
+				break
+			}
+		}
+		if reading, helping := s.reading.Load(), s.helping.Load(); seen != most || reading != 0 || helping != 0 {
+			t.Errorf("after %d events of %d: %d readers, %d helpers", seen, most, reading, helping)
+		}
+	}
+}
