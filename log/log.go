@@ -130,6 +130,7 @@ func (l *Log) flush(write func(buf []byte, offset int64, zeroed bool) (int, erro
 
 // writeAll writes commits that a sync is to follow.
 func (l *Log) writeAll(buf []byte, offset int64, _ bool) (int, error) {
+	l.fill.synced.Store(true)
 	return l.active.WriteAt(buf, offset)
 }
 

@@ -149,4 +149,7 @@ func (f *file) Close() error {
 // Map changes nothing.
 func (f *file) Map(int64) {}
 
+// WriteBack does nothing: whatever was written may be on the disk at any time.
+func (f *file) WriteBack(int64, int64) error { return nil }
+
 func (f *file) Store(b []byte, offset int64) (int, error) { return f.WriteAt(b, offset) }
