@@ -158,9 +158,12 @@ const maxSpareBytes = 4 << 20
 // A round is a sync that callers wait for together.
 type round struct {
 	over   chan struct{} // closed when it is, if somebody has joined the leader
-	joined bool          // guarded by roundMu
+	joined int           // how many have; guarded by roundMu
 	err    error
 }
+
+// manyJoined is how many make a round worth a sync at once, without those who might join it if its leader gave up the processor.
+const manyJoined = 16
 
 // Sync makes everything up to through, as far as it was appended, durable. Of the callers who wait the first of a round does
 // it for all who have joined that; each waits once.
@@ -186,7 +189,7 @@ func (l *Log) together() error {
 	l.roundMu.Lock()
 	r := l.round
 	if r != nil {
-		r.joined = true
+		r.joined++
 		l.roundMu.Unlock()
 		<-r.over
 		return r.err
@@ -199,7 +202,7 @@ func (l *Log) together() error {
 	err := l.lead(r)
 	l.roundMu.Lock()
 	defer l.roundMu.Unlock()
-	if r.joined {
+	if r.joined > 0 {
 		r.err = err
 		close(r.over)
 	} else {
@@ -215,12 +218,12 @@ func (l *Log) lead(r *round) error {
 		l.leadMu.Lock()
 	}
 	defer l.leadMu.Unlock()
-	if !alone || l.shared {
+	if l.few(r) && (!alone || l.shared) {
 		runtime.Gosched() // lets those who were just woken append first: a larger group costs the same sync
 	}
 	l.roundMu.Lock()
 	l.round = nil // who comes from now on waits for the next
-	l.shared = r.joined
+	l.shared = r.joined > 0
 	l.roundMu.Unlock()
 	l.writeMu.Lock()
 	err := l.flush(l.writeAll)
@@ -235,6 +238,13 @@ func (l *Log) lead(r *round) error {
 	l.raiseDurable(written) // here the commits up to written become true
 	l.progress()
 	return nil
+}
+
+// few reports whether not many have joined r so far.
+func (l *Log) few(r *round) bool {
+	l.roundMu.Lock()
+	defer l.roundMu.Unlock()
+	return r.joined < manyJoined
 }
 
 // raiseDurable never lowers: a roll may have synced more than a leader that started before it.
