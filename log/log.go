@@ -200,14 +200,14 @@ func (l *Log) together() error {
 	l.round, l.unused = r, nil
 	l.roundMu.Unlock()
 	err := l.lead(r)
-	l.roundMu.Lock()
-	defer l.roundMu.Unlock()
-	if r.joined > 0 {
+	if r.joined > 0 { // nobody joins any more
 		r.err = err
 		close(r.over)
-	} else {
-		l.unused = r
+		return err
 	}
+	l.roundMu.Lock()
+	l.unused = r
+	l.roundMu.Unlock()
 	return err
 }
 
