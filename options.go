@@ -107,7 +107,7 @@ func (o *Options) withDefaults() (Options, error) {
 	case c.SyncInterval < 0:
 		return c, fmt.Errorf("options: SyncInterval %v is negative: %w", c.SyncInterval, event.ErrInvalid)
 	case c.SegmentBytes < 0 || c.SegmentBytes > log.MaxSegmentBytes:
-		return c, fmt.Errorf("options: SegmentBytes %d is not in 0 to %d: %w", c.SegmentBytes, log.MaxSegmentBytes, event.ErrInvalid)
+		return c, fmt.Errorf("options: SegmentBytes %d is not in 0 to %d: %w", c.SegmentBytes, int64(log.MaxSegmentBytes), event.ErrInvalid)
 	case c.MaxPayload < 0 || c.MaxPayload > MaxCommitBytes/2:
 		return c, fmt.Errorf("options: MaxPayload %d is not in 0 to %d: %w", c.MaxPayload, MaxCommitBytes/2, event.ErrInvalid)
 	}
