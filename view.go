@@ -348,6 +348,10 @@ func (r *pageReader) open(o *opener) bool {
 	}
 	s := &r.spans[i]
 	defer s.opening.Done()
+	if i+1 < len(r.spans) { // while this one is hashed
+		next := &r.spans[i+1]
+		r.v.segments.Expect(next.segment, next.from, next.to-next.from)
+	}
 	s.open(r.v, o)
 	s.opened.Store(true)
 	return true

@@ -299,6 +299,8 @@ func byFiller() bool {
 
 func (f *diskFile) Map(int64) {}
 
+func (f *diskFile) Expect(int64, int64) {}
+
 func (f *diskFile) WriteBack(offset, length int64) error {
 	return f.d.do(operation{verb: "writeback", name: f.name(), offset: offset, length: length}, func(float64) error { return nil })
 }

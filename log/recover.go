@@ -184,7 +184,7 @@ func judge(active vfs.File, end Position, size int64, witness event.Seq) (int64,
 		return 0, Lost(SegmentName(end.Segment), end.Offset, end.Seq, witness)
 	}
 	if size > MaxSegmentBytes+MaxCommitBytes {
-		return 0, located(&end, failed("segment length", fmt.Sprintf("at most %d", MaxSegmentBytes+MaxCommitBytes), size))
+		return 0, located(&end, failed("segment length", fmt.Sprintf("at most %d", int64(MaxSegmentBytes+MaxCommitBytes)), size))
 	}
 	rest, err := readTorn(active, end.Offset, size)
 	if err != nil {

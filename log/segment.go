@@ -259,6 +259,15 @@ func (s *Segments) Read(segment event.Seq, offset, length int64) ([]byte, error)
 	return b, s.ReadAt(segment, b, offset)
 }
 
+// Expect says that a read of these bytes of the given segment follows soon.
+func (s *Segments) Expect(segment event.Seq, offset, length int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.handles[segment]; h != nil {
+		h.file.Expect(offset, length)
+	}
+}
+
 // reaches returns an error if the file ends before end.
 func (h *handle) reaches(segment event.Seq, end int64) error {
 	size, err := h.file.Size()

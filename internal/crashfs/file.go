@@ -149,6 +149,9 @@ func (f *file) Close() error {
 // Map changes nothing.
 func (f *file) Map(int64) {}
 
+// Expect does nothing.
+func (f *file) Expect(int64, int64) {}
+
 // WriteBack does nothing: whatever was written may be on the disk at any time.
 func (f *file) WriteBack(int64, int64) error { return nil }
 

@@ -75,6 +75,16 @@ func (i *image) read(b []byte, offset int64) (ok bool) {
 	return access(func() { copy(b, i.mem[offset:end]) })
 }
 
+// maxExpected is how many bytes are asked for: behind them the processor has seen where this goes.
+const maxExpected = 1 << 10
+
+// expect brings what read is to copy nearer to the processor.
+func (i *image) expect(offset, length int64) {
+	if length = min(length, maxExpected); length > 0 && offset >= 0 && offset <= int64(len(i.mem))-length {
+		prefetch(i.mem[offset : offset+length])
+	}
+}
+
 // access calls do, which copies from or to mapped memory, and reports whether all of that was there.
 func access(do func()) (ok bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))

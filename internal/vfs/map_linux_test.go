@@ -3,6 +3,7 @@ package vfs
 import (
 	"bytes"
 	"io"
+	"math"
 	"math/rand/v2"
 	"testing"
 )
@@ -25,11 +26,15 @@ func TestMappedReads(t *testing.T) {
 	reader.Map(mapped)
 	for range 2000 {
 		at, b := r.IntN(size+100), make([]byte, r.IntN(3000))
+		reader.Expect(int64(at), int64(len(b)))
 		n, err := reader.ReadAt(b, int64(at))
 		left := want[min(at, size):]
 		if short := len(left) < len(b); n != min(len(b), len(left)) || !bytes.Equal(b[:n], left[:n]) || short != (err == io.EOF) || !short && err != nil {
 			t.Fatalf("%d bytes at %d: %d, %v", len(b), at, n, err)
 		}
+	}
+	for _, of := range [][2]int64{{-1, 5}, {0, -5}, {mapped, 1}, {mapped - 1, 1}, {1 << 62, 1 << 62}, {math.MaxInt64, math.MaxInt64}} {
+		reader.Expect(of[0], of[1])
 	}
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
@@ -50,6 +55,7 @@ func TestMappedFaults(t *testing.T) {
 	if err := file.Truncate(4096); err != nil {
 		t.Fatal(err)
 	}
+	reader.Expect(8192, 5)
 	if n, err := reader.ReadAt(b, 8192); err != io.EOF {
 		t.Errorf("read of a file that was cut off: %d bytes, %v", n, err)
 	}

@@ -87,6 +87,8 @@ func (o osFS) Lock(name string) (File, error) {
 
 func (f *osFile) Map(size int64) { f.image.load(f.File, size) }
 
+func (f *osFile) Expect(offset, length int64) { f.image.expect(offset, length) }
+
 func (f *osFile) ReadAt(b []byte, offset int64) (int, error) {
 	if f.image.read(b, offset) {
 		return len(b), nil
