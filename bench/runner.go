@@ -111,10 +111,12 @@ func (r *result) summary() string {
 		return "FAILED: " + r.Failed
 	case r.Cannot != "":
 		return "not done: " + r.Cannot
-	case r.Rate > 0 && r.Work != "fold":
-		return fmt.Sprintf("%s events/s, p99 %s µs", count(r.Rate), micros(r.P99))
 	case r.Work == "fold":
 		return fmt.Sprintf("%.0f ns CPU and %.1f bytes per event", r.CPU, r.IndexBytes)
+	case r.Rate > 0 && r.P99 == 0:
+		return count(r.Rate) + " events/s"
+	case r.Rate > 0:
+		return fmt.Sprintf("%s events/s, p99 %s µs", count(r.Rate), micros(r.P99))
 	}
 	return fmt.Sprintf("open %.1f ms, heap %.1f MiB", r.OpenMS, r.HeapMiB)
 }
