@@ -37,7 +37,7 @@ type inode struct {
 
 // An operation is one call that changes something.
 type operation struct {
-	verb   string // create, open, write, truncate, sync, writeback, close, mkdir, rename, remove, syncdir
+	verb   string // create, open, write, truncate, sync, close, mkdir, rename, remove, syncdir
 	name   string
 	to     string // of a rename
 	offset int64
@@ -47,8 +47,8 @@ type operation struct {
 
 func (o operation) String() string {
 	switch o.verb {
-	case "write", "writeback":
-		return fmt.Sprintf(o.verb+" %s %d+%d", o.name, o.offset, o.length)
+	case "write":
+		return fmt.Sprintf("write %s %d+%d", o.name, o.offset, o.length)
 	case "truncate":
 		return fmt.Sprintf("truncate %s %d", o.name, o.offset)
 	case "rename":
@@ -300,9 +300,5 @@ func byFiller() bool {
 func (f *diskFile) Map(int64) {}
 
 func (f *diskFile) Expect(int64, int64) {}
-
-func (f *diskFile) WriteBack(offset, length int64) error {
-	return f.d.do(operation{verb: "writeback", name: f.name(), offset: offset, length: length}, func(float64) error { return nil })
-}
 
 func (f *diskFile) Store(b []byte, offset int64) (int, error) { return f.WriteAt(b, offset) }

@@ -22,7 +22,6 @@ type filler struct {
 	zeroed  atomic.Int64 // commits, then zeros, up to here; raised under mu
 	claimed atomic.Int64 // commits up to here
 	total   atomic.Int64 // bytes claimed since the start
-	synced  atomic.Bool  // callers wait for syncs: set by those who write for one, reset by each filling
 	limit   int64        // no zeros beyond
 	fail    func(error)  // told when a sync fails: what was written before may be lost
 	wake    chan struct{}
@@ -90,16 +89,14 @@ func (f *filler) ahead() int64 { return min(max(f.total.Load(), minFillBytes), m
 // zeros is what extend writes from.
 var zeros [256 << 10]byte
 
-// extend writes zeros and syncs them, with the new length, which makes later syncs cheap. Where callers wait for syncs, which wait for
-// all zeros that are on their way, only a few are at a time. A failure to write is left to the append that will meet it; a failed
-// sync is not: it may be the only one to tell that bytes written before are lost.
+// extend writes zeros and syncs them, with the new length, which makes later syncs cheap. A failure to write is left to the
+// append that will meet it; a failed sync is not: it may be the only one to tell that bytes written before are lost.
 func (f *filler) extend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.file == nil {
 		return
 	}
-	gently := f.synced.Swap(false)
 	target := min(f.claimed.Load()+f.ahead(), f.limit)
 	for at := f.zeroed.Load(); at < target; {
 		n, err := f.file.WriteAt(zeros[:min(int64(len(zeros)), target-at)], at)
@@ -107,12 +104,6 @@ func (f *filler) extend() {
 		f.zeroed.Store(at)
 		if err != nil {
 			return
-		}
-		if gently {
-			if err := f.file.WriteBack(at-int64(n), int64(n)); err != nil {
-				f.fail(err)
-				return
-			}
 		}
 	}
 	if err := f.file.Sync(); err != nil {

@@ -168,60 +168,6 @@ func TestFillSyncFails(t *testing.T) {
 	l.Segments.Close()
 }
 
-// TestFillWritesBack lets callers wait for syncs, or not: only beside those who do are zeros written back a few at a time, all of them
-// and nothing else, and a failure of that breaks the log as one of the filler's sync does.
-func TestFillWritesBack(t *testing.T) {
-	failure := errors.New("disk gone")
-	for name, tt := range map[string]struct {
-		settle func(l *Log) error
-		fails  bool
-		want   bool // zeros are written back
-	}{
-		"synced":         {func(l *Log) error { return l.Sync(1) }, false, true},
-		"written":        {(*Log).Flush, false, false},
-		"synced, failed": {func(l *Log) error { return l.Sync(1) }, true, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := newDisk()
-			var zeroed, back []operation
-			d.hook = func(op operation) *fault {
-				switch {
-				case op.zeros:
-					zeroed = append(zeroed, op)
-				case op.verb == "writeback":
-					back = append(back, op)
-					if tt.fails {
-						return &fault{err: failure}
-					}
-				}
-				return nil
-			}
-			l, _, _ := open(t, d, Options{SegmentBytes: 1 << 20, Genesis: event.Hash{9}})
-			c := sampleCommit(1, 1, 0, 100)
-			if _, _, err := l.Append(&c); err != nil {
-				t.Fatal(err)
-			}
-			if err := tt.settle(l); err != nil && !errors.Is(err, failure) { // wakes the filler, whose failure may come first
-				t.Fatal(err)
-			}
-			l.fill.stop()
-			if len(zeroed) == 0 || !tt.want && len(back) > 0 || tt.want && len(back) != len(zeroed) {
-				t.Fatalf("written: %v, written back: %v", zeroed, back)
-			}
-			for i, op := range back {
-				if op.offset != zeroed[i].offset || op.length != zeroed[i].length {
-					t.Errorf("written: %v, written back: %v", zeroed[i], op)
-				}
-			}
-			if err := l.Err(); errors.Is(err, failure) != tt.fails || !tt.fails && err != nil {
-				t.Errorf("the log says %v", err)
-			}
-			l.active.Close()
-			l.Segments.Close()
-		})
-	}
-}
-
 // TestFillGrows checks how far zeros run ahead: as much as was appended, within bounds.
 func TestFillGrows(t *testing.T) {
 	for _, tt := range []struct{ total, want int64 }{{0, minFillBytes}, {minFillBytes + 1, minFillBytes + 1}, {maxFillBytes * 3, maxFillBytes}} {

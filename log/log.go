@@ -130,7 +130,6 @@ func (l *Log) flush(write func(buf []byte, offset int64, zeroed bool) (int, erro
 
 // writeAll writes commits that a sync is to follow.
 func (l *Log) writeAll(buf []byte, offset int64, _ bool) (int, error) {
-	l.fill.synced.Store(true)
 	return l.active.WriteAt(buf, offset)
 }
 
@@ -158,12 +157,9 @@ const maxSpareBytes = 4 << 20
 // A round is a sync that callers wait for together.
 type round struct {
 	over   chan struct{} // closed when it is, if somebody has joined the leader
-	joined int           // how many have; guarded by roundMu
+	joined bool          // guarded by roundMu
 	err    error
 }
-
-// manyJoined is how many make a round worth a sync at once, without those who might join it if its leader gave up the processor.
-const manyJoined = 16
 
 // Sync makes everything up to through, as far as it was appended, durable. Of the callers who wait the first of a round does
 // it for all who have joined that; each waits once.
@@ -189,7 +185,7 @@ func (l *Log) together() error {
 	l.roundMu.Lock()
 	r := l.round
 	if r != nil {
-		r.joined++
+		r.joined = true
 		l.roundMu.Unlock()
 		<-r.over
 		return r.err
@@ -200,14 +196,14 @@ func (l *Log) together() error {
 	l.round, l.unused = r, nil
 	l.roundMu.Unlock()
 	err := l.lead(r)
-	if r.joined > 0 { // nobody joins any more
+	l.roundMu.Lock()
+	defer l.roundMu.Unlock()
+	if r.joined {
 		r.err = err
 		close(r.over)
-		return err
+	} else {
+		l.unused = r
 	}
-	l.roundMu.Lock()
-	l.unused = r
-	l.roundMu.Unlock()
 	return err
 }
 
@@ -218,12 +214,12 @@ func (l *Log) lead(r *round) error {
 		l.leadMu.Lock()
 	}
 	defer l.leadMu.Unlock()
-	if l.few(r) && (!alone || l.shared) {
+	if !alone || l.shared {
 		runtime.Gosched() // lets those who were just woken append first: a larger group costs the same sync
 	}
 	l.roundMu.Lock()
 	l.round = nil // who comes from now on waits for the next
-	l.shared = r.joined > 0
+	l.shared = r.joined
 	l.roundMu.Unlock()
 	l.writeMu.Lock()
 	err := l.flush(l.writeAll)
@@ -238,13 +234,6 @@ func (l *Log) lead(r *round) error {
 	l.raiseDurable(written) // here the commits up to written become true
 	l.progress()
 	return nil
-}
-
-// few reports whether not many have joined r so far.
-func (l *Log) few(r *round) bool {
-	l.roundMu.Lock()
-	defer l.roundMu.Unlock()
-	return r.joined < manyJoined
 }
 
 // raiseDurable never lowers: a roll may have synced more than a leader that started before it.

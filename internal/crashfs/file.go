@@ -152,7 +152,4 @@ func (f *file) Map(int64) {}
 // Expect does nothing.
 func (f *file) Expect(int64, int64) {}
 
-// WriteBack does nothing: whatever was written may be on the disk at any time.
-func (f *file) WriteBack(int64, int64) error { return nil }
-
 func (f *file) Store(b []byte, offset int64) (int, error) { return f.WriteAt(b, offset) }

@@ -111,8 +111,6 @@ func (f *osFile) Close() error {
 
 func (f *osFile) Sync() error { return syncFile(f.File) }
 
-func (f *osFile) WriteBack(offset, length int64) error { return writeBack(f.File, offset, length) }
-
 func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

@@ -64,9 +64,6 @@ type File interface {
 	// successful Sync, and a later success says nothing about it. Each open File is told once of a failure to write back
 	// what was written through any of them.
 	Sync() error
-	// WriteBack begins to write length bytes from offset on to the disk, and waits for them, so that a Sync after it, of whoever, has
-	// less to wait for. It makes nothing durable. An error is one that the next Sync would have been told.
-	WriteBack(offset, length int64) error
 	// Size returns the length in bytes.
 	Size() (int64, error)
 }
