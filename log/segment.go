@@ -259,7 +259,7 @@ func (s *Segments) Read(segment event.Seq, offset, length int64) ([]byte, error)
 	return b, s.ReadAt(segment, b, offset)
 }
 
-// Expect says that a read of these bytes of the given segment follows soon.
+// Expect says that a read of these bytes of the given segment may follow soon. It opens nothing.
 func (s *Segments) Expect(segment event.Seq, offset, length int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,6 +5,7 @@ TEXT ·prefetch(SB), NOSPLIT, $0-24
 	MOVQ b_base+0(FP), AX
 	MOVQ b_len+8(FP), CX
 	ADDQ AX, CX
+	ANDQ $~63, AX
 
 line:
 	PREFETCHT0 (AX)

@@ -51,8 +51,8 @@ type File interface {
 	// Map says that the first size bytes of a file opened for reading are whole and do not change any more. A ReadAt among
 	// them may then go through memory, which costs less than a call of the system. It must be told before others use the file.
 	Map(size int64)
-	// Expect says that a ReadAt of these bytes is to follow soon. What is in memory may come nearer meanwhile; it changes nothing else,
-	// and is for short reads.
+	// Expect says that a ReadAt of these bytes may follow soon. What is mapped may come nearer to the processor meanwhile, a KiB of it at
+	// most; nothing else changes. It may be called beside reads.
 	Expect(offset, length int64)
 	// Store is WriteAt of bytes that the file has already, for a writer that does not sync soon: it may go through memory, which costs
 	// less than a call of the system, while the sync after it costs more. What is stored first is there first if the process
