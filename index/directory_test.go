@@ -27,16 +27,7 @@ func TestDirectory(t *testing.T) {
 		}
 		slices.SortFunc(terms, bytes.Compare)
 		terms = slices.CompactFunc(terms, bytes.Equal)
-		w := emptyRun(1)
-		for _, term := range terms {
-			l := w.term(term, 1)
-			l.add(0)
-			w.done(&l)
-		}
-		run, err := parseRun(w.encode())
-		if err != nil {
-			t.Fatal(err)
-		}
+		run := runOf(t, terms)
 		for _, term := range slices.Concat(terms, others, [][]byte{{tagEntity}, {tagNamespace}, []byte("e\x00\x00\x00\x00\x00")}) {
 			i := run.search(term)
 			want := i < run.len() && bytes.Equal(run.term(i), term)
@@ -58,6 +49,22 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// runOf returns a run of one event that has all of the terms, which are sorted.
+func runOf(t *testing.T, terms [][]byte) run {
+	t.Helper()
+	w := emptyRun(1)
+	for _, term := range terms {
+		l := w.term(term, 1)
+		l.add(0)
+		w.done(&l)
+	}
+	r, err := parseRun(w.encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // TestDirectoryOfOneHash looks for terms that all have the same checksum: they must not make the directory slow, and each is found.
 func TestDirectoryOfOneHash(t *testing.T) {
 	const places = 12
@@ -74,19 +81,12 @@ func TestDirectoryOfOneHash(t *testing.T) {
 		terms = append(terms, term)
 	}
 	slices.SortFunc(terms, bytes.Compare)
-	w := emptyRun(1)
-	for _, term := range terms[1:] { // the first is not there
+	for _, term := range terms {
 		if crc32.Checksum(term, castagnoli) != crc32.Checksum(terms[0], castagnoli) {
 			t.Fatalf("%x has another checksum", term)
 		}
-		l := w.term(term, 1)
-		l.add(0)
-		w.done(&l)
 	}
-	run, err := parseRun(w.encode())
-	if err != nil {
-		t.Fatal(err)
-	}
+	run := runOf(t, terms[1:]) // the first is not there
 	for i, term := range terms {
 		if _, ok, err := run.find(term); ok != (i > 0) || err != nil {
 			t.Errorf("term %d: %v, %v", i, ok, err)
