@@ -232,16 +232,17 @@ type opener struct {
 	seen uint64 // the visible watermark when it looked last
 }
 
-// pause lets others go first if readers have all processors while appends are under way. The scheduler would leave each reader its
-// processor for 10 ms, and a sync that is over waits for one. With a processor to spare nobody is kept waiting, and to give
-// up this one would cost 10 µs.
+// pause lets others go first while appends are under way. A sync that is over waits for a processor twice, and both schedulers would
+// keep it waiting: the system's leaves the thread of a reader its processor for 3 ms, Go's leaves it the goroutine for 10. Where readers do not
+// have all processors Go has one to spare, and Gosched would cost 10 µs; the thread may be in the way all the same.
 func (o *opener) pause(v *view) {
-	if int(v.reading.Load()) < v.processors {
+	visible := v.visible.Load()
+	if visible == o.seen && v.appended.Load() <= visible {
 		return
 	}
-	visible := v.visible.Load()
-	if visible != o.seen || v.appended.Load() > visible {
-		o.seen = visible
+	o.seen = visible
+	yieldThread()
+	if int(v.reading.Load()) >= v.processors {
 		runtime.Gosched()
 	}
 }

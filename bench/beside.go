@@ -100,7 +100,7 @@ func follow(ctx context.Context, w *workload, b *batpak.Store, after batpak.Seq,
 }
 
 // besideSlices is how often besideWork changes between appending alone and beside readers.
-const besideSlices = 4
+const besideSlices = 10
 
 // besideWork appends with many callers, in turn alone and beside two followers and two loops of queries.
 func besideWork(c *child) error {
