@@ -380,11 +380,9 @@ func TestReaderKeepsToTheWatermark(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := Seq(7)
-		if cut == crashfs.Dropped() && r.Visible() == 8 {
-			want = 8 // the sync of the zeros ahead may have come behind it
+		if want := Seq(7); cut == crashfs.Killed() || r.Visible() > want {
+			look(cut.String(), r, want)
 		}
-		look(cut.String(), r, want)
 		closeTest(t, r)
 	}
 }
