@@ -20,23 +20,34 @@ type memoryDB struct {
 type memoryState struct {
 	buckets   map[string]*memoryBucket
 	sizeBytes int64
+	memo      *atomic.Pointer[any] // of the View that ended last, until another begins
 }
 
 // NewMemory returns an empty DB in memory. Nothing of it outlives the process.
 func NewMemory() DB {
 	d := new(memoryDB)
-	d.state.Store(new(memoryState))
+	d.state.Store(newMemoryState())
 	return d
 }
+
+func newMemoryState() *memoryState { return &memoryState{memo: new(atomic.Pointer[any])} }
 
 func (d *memoryDB) View(fn func(Tx) error) error {
 	if err := d.gate.enter(); err != nil {
 		return err
 	}
 	defer d.gate.leave()
-	t := &memoryTx{memoryState: *d.state.Load()}
+	s := d.state.Load()
+	t := &memoryTx{memoryState: *s, remembered: s.memo.Swap(nil)}
+	if t.remembered == nil {
+		t.remembered = new(any)
+	}
 	defer t.end()
-	return fn(t)
+	err := fn(t)
+	if err == nil {
+		s.memo.Store(t.remembered)
+	}
+	return err
 }
 
 func (d *memoryDB) Update(fn func(Tx) error) error {
@@ -47,7 +58,7 @@ func (d *memoryDB) Update(fn func(Tx) error) error {
 	d.writer.Lock()
 	defer d.writer.Unlock()
 
-	t := &memoryTx{memoryState: *d.state.Load(), writable: true}
+	t := &memoryTx{memoryState: *d.state.Load(), writable: true, remembered: new(any)}
 	t.buckets = maps.Clone(t.buckets)
 	if t.buckets == nil {
 		t.buckets = make(map[string]*memoryBucket)
@@ -56,7 +67,7 @@ func (d *memoryDB) Update(fn func(Tx) error) error {
 	if err := fn(t); err != nil {
 		return err
 	}
-	d.state.Store(&memoryState{t.buckets, t.sizeBytes}) // the commit
+	d.state.Store(&memoryState{t.buckets, t.sizeBytes, new(atomic.Pointer[any])}) // the commit
 	return nil
 }
 
@@ -71,17 +82,17 @@ func (d *memoryDB) SizeBytes() (int64, error) {
 
 func (d *memoryDB) Close() error {
 	d.gate.close()
-	d.state.Store(new(memoryState))
+	d.state.Store(newMemoryState())
 	return nil
 }
 
 // A memoryTx is a state of its own. Buckets whose owner it is were made by it and are seen by nobody else.
 type memoryTx struct {
 	memoryState
-	writable bool
-	ended    bool
-	changes  int // Puts and Deletes so far: a scan that sees it move looks for its place again
-	memo     any
+	writable   bool
+	ended      bool
+	changes    int // Puts and Deletes so far: a scan that sees it move looks for its place again
+	remembered *any
 }
 
 // end drops the state: what this transaction owned still points to it, and must not keep old states alive.
@@ -137,7 +148,7 @@ func (t *memoryTx) Memo() *any {
 	if t.ended {
 		panic(errEnded)
 	}
-	return &t.memo
+	return t.remembered
 }
 
 func (t *memoryTx) Delete(bucket string, key []byte) error {
