@@ -223,27 +223,40 @@ const (
 	fewRows    = 32  // of which a span is not divided to give all goroutines some
 )
 
-// rowsPerTurn is after how many events, and at each span, a reader may let others go first.
-const rowsPerTurn = 8
+// A reader may let other goroutines go first after rowsPerTurn events and at each span, and other threads after rowsPerThread events
+// of a page: not before, since a thread that gives way may wait for milliseconds, and who follows appends reads short pages.
+const (
+	rowsPerTurn   = 8
+	rowsPerThread = 64
+)
 
 // An opener is one goroutine that opens events.
 type opener struct {
-	buf  []byte // what is read; no event aliases it
-	seen uint64 // the visible watermark when it looked last
+	buf    []byte // what is read; no event aliases it
+	seen   uint64 // the visible watermark when it looked last
+	opened int    // events of the page
 }
 
-// pause lets others go first while appends are under way. A sync that is over waits for a processor twice, and both schedulers would
-// keep it waiting: the system's leaves the thread of a reader its processor for 3 ms, Go's leaves it the goroutine for 10. Where readers do not
-// have all processors Go has one to spare, and Gosched would cost 10 µs; the thread may be in the way all the same.
+// pause lets others go first if readers have all processors while appends are under way. The scheduler would leave each reader its
+// processor for 10 ms, and a sync that is over waits for one. With a processor to spare nobody is kept waiting, and to give
+// up this one would cost 10 µs.
 func (o *opener) pause(v *view) {
-	visible := v.visible.Load()
-	if visible == o.seen && v.appended.Load() <= visible {
+	if int(v.reading.Load()) < v.processors {
 		return
 	}
-	o.seen = visible
-	yieldThread()
-	if int(v.reading.Load()) >= v.processors {
+	visible := v.visible.Load()
+	if visible != o.seen || v.appended.Load() > visible {
+		o.seen = visible
 		runtime.Gosched()
+	}
+}
+
+// count counts an event that was opened. While appends are under way the system's scheduler too would leave a reader its processor
+// for some milliseconds, and the thread whose sync is over waits for it.
+func (o *opener) count(v *view) {
+	o.opened++
+	if o.opened%rowsPerThread == 0 && v.appended.Load() > v.visible.Load() {
+		yieldThread()
 	}
 }
 
@@ -272,6 +285,9 @@ func (r *pageReader) release() {
 	}
 	clear(r.spans)
 	clear(r.rows)
+	for i := range r.openers {
+		r.openers[i].opened = 0
+	}
 	r.v.pageReaders.Put(r)
 }
 
@@ -391,6 +407,7 @@ func (s *span) open(v *view, o *opener) {
 		if len(s.rows) > 1 {
 			e.Payload = append(make([]byte, 0, len(e.Payload)), e.Payload...) // do not pin the others
 		}
+		o.count(v)
 	}
 }
 
