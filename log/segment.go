@@ -231,6 +231,28 @@ func (s *Segments) ReadAt(segment event.Seq, b []byte, offset int64) error {
 		return err
 	}
 	defer s.release(h)
+	return h.readAt(segment, b, offset)
+}
+
+// Read returns so many bytes of the given segment, with the errors of ReadAt. Where they are many it sets memory aside only
+// if the segment has them.
+func (s *Segments) Read(segment event.Seq, offset, length int64) ([]byte, error) {
+	h, err := s.acquire(segment)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release(h)
+	if length > scanBytes {
+		if err := h.reaches(segment, offset+length); err != nil {
+			return nil, err
+		}
+	}
+	h.file.Expect(offset, length) // while memory is set aside
+	b := make([]byte, length)
+	return b, h.readAt(segment, b, offset)
+}
+
+func (h *handle) readAt(segment event.Seq, b []byte, offset int64) error {
 	n, err := h.file.ReadAt(b, offset)
 	if n == len(b) {
 		return nil
@@ -239,24 +261,6 @@ func (s *Segments) ReadAt(segment event.Seq, b []byte, offset int64) error {
 		return short
 	}
 	return err
-}
-
-// Read returns so many bytes of the given segment, with the errors of ReadAt. Where they are many it sets memory aside only
-// if the segment has them.
-func (s *Segments) Read(segment event.Seq, offset, length int64) ([]byte, error) {
-	if length > scanBytes {
-		h, err := s.acquire(segment)
-		if err != nil {
-			return nil, err
-		}
-		err = h.reaches(segment, offset+length)
-		s.release(h)
-		if err != nil {
-			return nil, err
-		}
-	}
-	b := make([]byte, length)
-	return b, s.ReadAt(segment, b, offset)
 }
 
 // Expect says that a read of these bytes of the given segment may follow soon. It opens nothing.
