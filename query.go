@@ -109,6 +109,7 @@ func (v *view) follow(ctx context.Context, q Query, yield func(Event, error) boo
 		if err := v.await(ctx, changed); err != nil {
 			return err
 		}
+		s.following = true
 	}
 }
 
@@ -121,6 +122,7 @@ type scanning struct {
 	rows      int   // for the next look at the index
 	links     links
 	exhausted bool // nothing is left in q's range
+	following bool // it has seen all there was, and waits for what comes
 	stopped   bool // the loop body ended it, or Limit was reached
 }
 
@@ -184,7 +186,7 @@ func (s *scanning) next(yield func(Event, error) bool) (more bool, err error) {
 	}
 	s.v.reading.Add(1)
 	defer s.v.reading.Add(-1)
-	r := s.v.pageReader()
+	r := s.v.pageReader(s.following)
 	defer r.release()
 	r.openers[0].pause(s.v)
 	var next Seq

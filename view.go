@@ -223,8 +223,8 @@ const (
 	fewRows    = 32  // of which a span is not divided to give all goroutines some
 )
 
-// A reader may let other goroutines go first after rowsPerTurn events and at each span, and other threads after rowsPerThread events
-// of a page: not before, since a thread that gives way may wait for milliseconds, and who follows appends reads short pages.
+// An opener may let other goroutines go first after rowsPerTurn events of a span, and other threads after rowsPerThread events of
+// a page. A thread that gives way may wait for milliseconds, so that is not often.
 const (
 	rowsPerTurn   = 8
 	rowsPerThread = 64
@@ -232,9 +232,10 @@ const (
 
 // An opener is one goroutine that opens events.
 type opener struct {
-	buf    []byte // what is read; no event aliases it
-	seen   uint64 // the visible watermark when it looked last
-	opened int    // events of the page
+	buf       []byte // what is read; no event aliases it
+	seen      uint64 // the visible watermark when it looked last
+	taken     int    // how many rows of the page it has taken, in spans
+	following bool   // they are those of a follower that has seen all before
 }
 
 // pause lets others go first if readers have all processors while appends are under way. The scheduler would leave each reader its
@@ -251,11 +252,15 @@ func (o *opener) pause(v *view) {
 	}
 }
 
-// count counts an event that was opened. While appends are under way the system's scheduler too would leave a reader its processor
-// for some milliseconds, and the thread whose sync is over waits for it.
-func (o *opener) count(v *view) {
-	o.opened++
-	if o.opened%rowsPerThread == 0 && v.appended.Load() > v.visible.Load() {
+// giveWay lets other threads go first when the opener has opened n events of a page, if it is time, while something was appended
+// that is not visible yet. The system's scheduler too would leave a reader its processor for some milliseconds, and the thread whose
+// sync is over waits for it, also where Go has a processor to spare. A follower gives way only where readers have all processors,
+// and a gate at the commit point, for which all appends wait, never.
+func (o *opener) giveWay(v *view, n int) {
+	if n%rowsPerThread != 0 || v.appended.Load() <= v.visible.Load() || v.judging.Load() != 0 {
+		return
+	}
+	if !o.following || int(v.reading.Load()) >= v.processors {
 		yieldThread()
 	}
 }
@@ -270,12 +275,16 @@ type pageReader struct {
 	openers  [maxReaders]opener
 }
 
-// pageReader returns one that was released, or a new one.
-func (v *view) pageReader() *pageReader {
-	if r, ok := v.pageReaders.Get().(*pageReader); ok {
-		return r
+// pageReader returns one that was released, or a new one, for a page.
+func (v *view) pageReader(following bool) *pageReader {
+	r, ok := v.pageReaders.Get().(*pageReader)
+	if !ok {
+		r = &pageReader{v: v}
 	}
-	return &pageReader{v: v}
+	for i := range r.openers {
+		r.openers[i].taken, r.openers[i].following = 0, following
+	}
+	return r
 }
 
 // release gives the reader to whoever wants one next, with nothing in it of what it has read. No goroutine is left in it.
@@ -285,9 +294,6 @@ func (r *pageReader) release() {
 	}
 	clear(r.spans)
 	clear(r.rows)
-	for i := range r.openers {
-		r.openers[i].opened = 0
-	}
 	r.v.pageReaders.Put(r)
 }
 
@@ -392,6 +398,8 @@ func (s *span) open(v *view, o *opener) {
 	if b, s.err = s.read(v, &o.buf); s.err != nil {
 		return
 	}
+	before := o.taken
+	o.taken += len(s.rows)
 	for i := range s.rows {
 		if i%rowsPerTurn == 0 {
 			o.pause(v)
@@ -407,7 +415,7 @@ func (s *span) open(v *view, o *opener) {
 		if len(s.rows) > 1 {
 			e.Payload = append(make([]byte, 0, len(e.Payload)), e.Payload...) // do not pin the others
 		}
-		o.count(v)
+		o.giveWay(v, before+i+1)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// memoryDB holds a state that never changes. An Update builds the next state, sharing what it does not touch, and puts
+// memoryDB holds a state that never changes but for its memo. An Update builds the next state, sharing what it does not touch, and puts
 // it in place with one atomic store: a View keeps the state it started with, and rolling back is forgetting.
 type memoryDB struct {
 	gate   gate
@@ -20,7 +20,7 @@ type memoryDB struct {
 type memoryState struct {
 	buckets   map[string]*memoryBucket
 	sizeBytes int64
-	memo      *atomic.Pointer[any] // of the View that ended last, until another begins
+	memo      *atomic.Pointer[any] // of the View that last ended well, until another takes it
 }
 
 // NewMemory returns an empty DB in memory. Nothing of it outlives the process.

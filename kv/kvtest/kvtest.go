@@ -477,6 +477,11 @@ func testMemo(t *testing.T, db kv.DB) {
 			})
 		}
 		view(t, db, func(tx kv.Tx) {
+			if *tx.Memo() == nil {
+				t.Error("what the View before has left is not there")
+			}
+		})
+		view(t, db, func(tx kv.Tx) {
 			update(t, db, func(tx kv.Tx) { put(t, tx, "b", "k", "later") })
 			look(tx)
 			view(t, db, look)
