@@ -17,7 +17,7 @@ import (
 // their terms, sorted, each with the list of the events that have it. It never changes. Integers are little-endian.
 //
 //	 0  u32  CRC-32C of everything after it
-//	 4  u32  format, 2
+//	 4  u32  format, 3
 //	 8  u64  first seq
 //	16  u64  last seq
 //	24  u32  n, the count of terms
