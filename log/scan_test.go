@@ -243,5 +243,24 @@ func TestReadAtDamaged(t *testing.T) {
 		if tt.ok && err != nil || !tt.ok && (!errors.As(err, &bad) || bad.File != SegmentName(tt.segment)) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if b, again := s.Read(tt.segment, tt.offset, int64(tt.n)); fmt.Sprint(again) != fmt.Sprint(err) || tt.ok && len(b) != tt.n {
+			t.Errorf("%s: read: %d bytes, %v", name, len(b), again)
+		}
+	}
+}
+
+// TestReadTooLong reads more than a segment has: no memory is set aside for what is not there.
+func TestReadTooLong(t *testing.T) {
+	s, err := OpenSegments(threeSegments(), testStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = s.Read(5, 100, 1<<30)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, event.ErrCorrupt) || n > 1<<20 {
+		t.Errorf("%d bytes set aside, %v", n, err)
 	}
 }
