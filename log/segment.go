@@ -86,7 +86,7 @@ func parseSegmentName(name string) (event.Seq, bool) {
 }
 
 // maxHandles bounds the files that Segments keeps open: 16 GiB of segments of the usual length can be read at random without
-// opening files. maxMapped bounds those of them, sealed, that are read through memory: all, but for where addresses are few.
+// opening files. maxMapped bounds those of them that are read through memory: all, but for where addresses are few.
 const (
 	maxHandles = 256
 	maxMapped  = 8 << (5 * (^uint(0) >> 63))
@@ -200,13 +200,10 @@ func (s *Segments) Size() (count int, bytes int64, err error) {
 	return count, bytes, nil
 }
 
-// add makes a new segment known. The one before is sealed from now on, and opened again as such.
+// add makes a new segment known.
 func (s *Segments) add(first event.Seq) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.firsts); n > 0 && s.handles[s.firsts[n-1]] != nil {
-		s.drop(s.firsts[n-1])
-	}
 	s.firsts = append(s.firsts, first)
 }
 
@@ -296,7 +293,7 @@ func (s *Segments) acquire(first event.Seq) (*handle, error) {
 			return nil, err
 		}
 		h = &handle{file: file, header: header}
-		s.mapSealed(h)
+		s.mapOpened(h)
 		s.handles[first] = h
 	}
 	s.clock++
@@ -305,15 +302,18 @@ func (s *Segments) acquire(first event.Seq) (*handle, error) {
 	return h, nil
 }
 
-// mapSealed lets a segment that has just been opened be read through memory if it is sealed, so does not change any more, and not
-// too many are. The caller holds mu.
-func (s *Segments) mapSealed(h *handle) {
-	if s.mapped == maxMapped || len(s.firsts) == 0 || h.header.first >= s.firsts[len(s.firsts)-1] {
+// mapOpened lets a segment that has just been opened be read through memory, if not too many are. Of the newest, which grows, more
+// is mapped than there is yet. The caller holds mu.
+func (s *Segments) mapOpened(h *handle) {
+	if s.mapped == maxMapped {
 		return
 	}
 	size, err := h.file.Size()
 	if err != nil {
 		return // reading will meet it too
+	}
+	if n := len(s.firsts); n == 0 || h.header.first >= s.firsts[n-1] {
+		size = max(size, DefaultSegmentBytes)
 	}
 	h.file.Map(size)
 	h.mapped = true

@@ -64,6 +64,48 @@ func TestMappedFaults(t *testing.T) {
 	}
 }
 
+// TestMappedGrows maps more of a file than there is and reads it while it grows, up to what is mapped and beyond: what has been
+// written by any means is what is read, and where nothing is yet there are no bytes but zeros.
+func TestMappedGrows(t *testing.T) {
+	f, _ := testFS(t)
+	const mapped, size = 64 << 10, 80 << 10
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	file, want := must[File](t)(f.Create("a")), []byte(nil)
+	reader := must[File](t)(f.OpenRead("a"))
+	defer reader.Close()
+	reader.Map(mapped)
+	zeros := make([]byte, 8<<10)
+	for len(want) < size {
+		b := make([]byte, 1+r.IntN(3000))
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		write := file.WriteAt
+		if r.IntN(2) == 0 { // as the log does, over its zeros
+			must[int](t)(file.WriteAt(zeros[:len(b)], int64(len(want))))
+			write = file.Store
+		}
+		must[int](t)(write(b, int64(len(want))))
+		want = append(want, b...)
+		for range 10 {
+			at, got := r.IntN(len(want)), make([]byte, 1+r.IntN(2*len(b)))
+			n, err := reader.ReadAt(got, int64(at))
+			there := copy(make([]byte, len(got)), want[at:])
+			if n < there || !bytes.Equal(got[:there], want[at:at+there]) || !bytes.Equal(got[there:n], zeros[:n-there]) {
+				t.Fatalf("%d bytes at %d of %d: %d, %v", len(got), at, len(want), n, err)
+			}
+			if n == len(got) != (err == nil) || n < len(got) && err != io.EOF {
+				t.Fatalf("%d of %d bytes, %v", n, len(got), err)
+			}
+		}
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestStore writes ranges of a file through memory, among them some across the end of what is mapped at a time, and others in the ordinary
 // way, and reads them back through another handle, at once and after closing.
 func TestStore(t *testing.T) {

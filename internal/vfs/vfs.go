@@ -48,8 +48,9 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	// Map says that the first size bytes of a file opened for reading are whole and do not change any more. A ReadAt among
-	// them may then go through memory, which costs less than a call of the system. It must be told before others use the file.
+	// Map says that a ReadAt among the first size bytes of a file opened for reading may go through memory, which costs less than a
+	// call of the system. The file may be shorter, and grow; until it does, a ReadAt across its end may find zeros there instead of
+	// io.EOF. It must be told before others use the file.
 	Map(size int64)
 	// Expect says that a ReadAt of these bytes may follow soon. What is mapped may come nearer to the processor meanwhile, a KiB of it at
 	// most; nothing else changes. It may be called beside reads.
