@@ -274,9 +274,9 @@ func (p *planning) worth(system, work string, size, repeat int) bool {
 var readWorks = []string{"get", "stream", "scope", "kind", "range", "scan", "open", "kill", "kill-written", "grow"}
 
 func (p *planning) readStep(s spec) {
-	s.Limit = p.effort.reads
+	s.Limit, s.Warm = p.effort.reads, p.effort.reads/10
 	if s.Work == "get" && s.Size >= usualSize {
-		s.Limit *= 3 // it takes longer until every page has been touched
+		s.Limit, s.Warm = 2*p.effort.reads, p.effort.reads // it takes longer until every page has been touched
 	}
 	switch s.Work {
 	case "grow":
@@ -388,7 +388,7 @@ func (p *planning) payloadRead(name string, payload int) {
 	s.Batch = min(loadBatch, loadBatch*usualPayload/payload)
 	s.Dir = filepath.Join(p.dir, fmt.Sprintf("payload-%d-%s", payload, filepath.Base(name)))
 	p.steps = append(p.steps, step{spec: s, prepared: true})
-	s.Work, s.Batch, s.Limit = "get", 1, p.effort.reads
+	s.Work, s.Batch, s.Limit, s.Warm = "get", 1, p.effort.reads, p.effort.reads/10
 	p.add(step{spec: s, prepared: true})
 	p.markLast(from)
 }

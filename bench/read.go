@@ -26,8 +26,7 @@ type reading struct {
 	list [][]uint32 // numbers of the events by entity rank, scope or kind, whatever the work asks for
 }
 
-// readWork runs one operation again and again on a prepared store, in one goroutine, and reports events a second. The
-// first tenth of the time is for warming up and not counted.
+// readWork runs one operation again and again on a prepared store, in one goroutine, and reports events a second.
 func readWork(c *child, by func(*workload, draw) int, classes int, once func(*reading) (events int, err error)) error {
 	rd := &reading{c: c, r: rand.New(rand.NewPCG(c.Seed, uint64(c.Repeat)))}
 	if err := rd.prepare(by, classes); err != nil {
@@ -109,8 +108,8 @@ func (rd *reading) settle() {
 	rd.c.r.OwnMiB = rd.c.r.HeapMiB - readMemory().anonymous
 }
 
-// measure calls once until the time is over, or as often as the spec says. What is done in the first tenth of the time is
-// not counted, unless a single call takes longer.
+// measure calls once until the time is over, or as often as the spec says. What is done to warm up is not counted, unless a single call
+// takes longer.
 func (rd *reading) measure(once func(*reading) (int, error)) error {
 	c := rd.c
 	var h histogram
@@ -123,8 +122,8 @@ func (rd *reading) measure(once func(*reading) (int, error)) error {
 			return err
 		}
 		now := time.Now()
-		if !warm && c.Most == 0 && now.Sub(begin) < c.Limit/10 {
-			warm = now.Sub(opened) >= c.Limit/10
+		if !warm && c.Most == 0 && now.Sub(begin) < c.Warm {
+			warm = now.Sub(opened) >= c.Warm
 			cpu, start, begin = cpuTime(), now, now
 			continue
 		}

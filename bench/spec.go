@@ -19,6 +19,7 @@ type spec struct {
 	Durable  bool          `json:"durable"`
 	Most     int           `json:"most"`     // events or queries after which it ends; 0 for no bound
 	Limit    time.Duration `json:"limit_ns"` // after which it ends
+	Warm     time.Duration `json:"warm_ns"`  // of reading, that comes before and is not counted
 	Pace     int           `json:"pace"`     // queries a second of each reader beside appends; 0 for as many as it can
 	Seed     uint64        `json:"seed"`     // of the workload
 	Repeat   int           `json:"repeat"`   // which of several, from 0

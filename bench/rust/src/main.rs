@@ -274,17 +274,17 @@ impl Child {
         Ok(self.w.check(e.coordinate.entity(), e.coordinate.scope(), kind, unwrap_bytes(&e.event.payload), scratch)?)
     }
 
-    /// Runs one operation until the time is over. What is done in the first tenth is not counted, unless one call takes longer.
+    /// Runs one operation until the time is over. What is done to warm up is not counted, unless one call takes longer.
     fn measure(&mut self, mut once: impl FnMut(&Child) -> Fallible<u64>) -> Fallible<()> {
-        let (limit, mut took) = (self.limit(), Vec::new());
+        let (limit, warm_up, mut took) = (self.limit(), Duration::from_nanos(self.spec.warm_ns), Vec::new());
         let opened = Instant::now();
         let (mut cpu, mut start, mut begin) = (cpu_time(), opened, opened);
         let (mut counted, mut warm) = (0, false);
         loop {
             let n = once(self)?;
             let now = Instant::now();
-            if !warm && now - begin < limit / 10 {
-                warm = now - opened >= limit / 10;
+            if !warm && now - begin < warm_up {
+                warm = now - opened >= warm_up;
                 (cpu, start, begin) = (cpu_time(), now, now);
                 continue;
             }

@@ -17,6 +17,7 @@ pub struct Spec {
     pub durable: bool,
     pub most: u64,
     pub limit_ns: u64,
+    pub warm_ns: u64,
     pub seed: u64,
     pub repeat: u64,
     pub dir: String,
