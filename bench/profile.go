@@ -176,7 +176,7 @@ func (rep *report) spent(r *result, part string) float64 {
 	return r.CPU * float64(all[part]) / float64(total)
 }
 
-// partsTables say where the processor time of batpak goes, and the most of that of each system.
+// partsTables say where the processor time of batpak and P goes, and the most of that of each system.
 func (rep *report) partsTables() string {
 	var ks []cell
 	for i := range rep.Results {
@@ -194,9 +194,9 @@ func (rep *report) partsTables() string {
 	}
 	var b strings.Builder
 	b.WriteString("### Where the processor time goes\n\n")
-	fmt.Fprintf(&b, "Of batpak, in per cent of the samples of a profile of what is measured, all repeats together:\n\n| | %s | samples |\n|---|%s\n", strings.Join(ownParts(), " | "), strings.Repeat("---:|", len(ownParts())+1))
+	fmt.Fprintf(&b, "Of batpak and P, in per cent of the samples of a profile of what is measured, all repeats together:\n\n| | | %s | samples |\n|---|---|%s\n", strings.Join(ownParts(), " | "), strings.Repeat("---:|", len(ownParts())+1))
 	for _, k := range ks {
-		if k.system == batpakSystem.name {
+		if ours(k.system) {
 			rep.partsLine(&b, k)
 		}
 	}
@@ -225,7 +225,7 @@ func (k *cell) title() string {
 
 func (rep *report) partsLine(b *strings.Builder, k cell) {
 	all, total := rep.samples(k)
-	fmt.Fprintf(b, "| %s |", k.title())
+	fmt.Fprintf(b, "| %s | %s |", k.title(), k.system)
 	for _, part := range ownParts() {
 		fmt.Fprintf(b, " %.0f |", 100*float64(all[part])/float64(total))
 	}
