@@ -751,7 +751,7 @@ func TestCommitsChangeNoEvent(outer *testing.T) {
 		defer batches.close()
 		var commits [][]Proposal
 		for range rapid.IntRange(1, 8).Draw(t, "commits") {
-			batches.now = batches.now.Add(time.Duration(rapid.SampledFrom([]int{0, 1000, 5e9, -3e9}).Draw(t, "time passes")))
+			batches.now = batches.now.Add(time.Duration(rapid.SampledFrom([]int64{0, 1000, 5e9, -3e9}).Draw(t, "time passes")))
 			commits = append(commits, drawCommit(t, &batches.model))
 			batches.commit(&step{verb: "commit", ps: commits[len(commits)-1]})
 			batches.observe()

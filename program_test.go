@@ -43,7 +43,7 @@ func some(t *rapid.T, name string, in int) bool { return rapid.IntRange(1, in).D
 // draw draws a step for the store as the twin knows it.
 func (w *trial) draw(t *rapid.T, verb string) *step {
 	st := &step{verb: verb}
-	st.pass = time.Duration(rapid.SampledFrom([]int{0, 0, 1000, 1999, 1e6, 5e9, -3e9}).Draw(t, "time passes"))
+	st.pass = time.Duration(rapid.SampledFrom([]int64{0, 0, 1000, 1999, 1e6, 5e9, -3e9}).Draw(t, "time passes"))
 	switch verb {
 	case "commit":
 		w.drawCommit(t, st)

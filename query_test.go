@@ -366,7 +366,7 @@ func TestQueriesEqualAFilterOfTheLog(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(10, 70).Draw(t, "commits") {
-			clock = clock.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1000, 1999, 1e6, 5e9, -3e9}).Draw(t, "time passes")))
+			clock = clock.Add(time.Duration(rapid.SampledFrom([]int64{0, 0, 1000, 1999, 1e6, 5e9, -3e9}).Draw(t, "time passes")))
 			ps := drawCommit(t, m)
 			rs, err := s.Commit(ps...)
 			if err == nil {
