@@ -111,28 +111,9 @@ func (r *Reader) Refresh() error {
 		limit = 0
 	}
 	r.bounded, r.replay.limit = ok, limit
-	err := r.scan()
+	err := r.replay.scan(r.segments)
 	r.raiseVisible(r.replay.at.Seq)
 	return err
-}
-
-// scan indexes what is new, up to the limit. When it ends earlier, events are lost, or the writer sealed a segment while it
-// was read; the latter happens to a segment once, so a second scan gets further.
-func (r *Reader) scan() error {
-	for before := (log.Position{Seq: noBound}); ; {
-		_, err := r.segments.Scan(r.replay.at, r.replay.commit)
-		if errors.Is(err, errBeyond) {
-			err = nil
-		}
-		at := r.replay.at
-		if err != nil || at.Seq >= r.replay.limit {
-			return err
-		}
-		if at == before {
-			return log.Lost(log.SegmentName(r.segments.Locate(at.Seq+1)), at.Offset, at.Seq, r.replay.limit)
-		}
-		before = at
-	}
 }
 
 // wait returns when it may be worth while to refresh.

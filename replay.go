@@ -85,6 +85,24 @@ func place(bad *chain.Finding, c *log.Commit, offset int64) error {
 	return err
 }
 
+// scan replays what is behind r.at, up to the limit. When it ends earlier, events are lost, or the writer sealed a segment while it was
+// read; the latter happens to a segment once, so a second scan gets further.
+func (r *replay) scan(s *log.Segments) error {
+	for before := (log.Position{Seq: noBound}); ; {
+		_, err := s.Scan(r.at, r.commit)
+		if errors.Is(err, errBeyond) {
+			err = nil
+		}
+		if err != nil || r.at.Seq >= r.limit {
+			return err
+		}
+		if r.at == before {
+			return log.Lost(log.SegmentName(s.Locate(r.at.Seq+1)), r.at.Offset, r.at.Seq, r.limit)
+		}
+		before = r.at
+	}
+}
+
 func (r *replay) fold() error {
 	if count, _ := r.index.Tail(); r.foldEvents == 0 || count < r.foldEvents {
 		return nil
@@ -134,13 +152,11 @@ func (s *Store) replaceFolded(cause error) error {
 		return err
 	}
 	r := replay{store: s.store, index: y, link: chain.Origin(s.store), foldEvents: s.opts.foldEvents, limit: p.Seq}
-	if _, err = s.segments.Scan(log.Position{Link: r.link}, r.commit); errors.Is(err, errBeyond) {
-		err = nil
+	r.at.Link = r.link
+	if p.Seq > 0 {
+		err = r.scan(s.segments)
 	}
-	if err == nil && r.at.Seq < p.Seq {
-		err = log.Lost(log.SegmentName(s.segments.Locate(r.at.Seq+1)), r.at.Offset, r.at.Seq, p.Seq)
-	}
-	if err == nil {
+	if p.Seq > 0 && err == nil {
 		err = y.Fold(indexPosition(r.at, r.time))
 	}
 	if err == nil {

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/batpak/batpak/chain"
+	"github.com/batpak/batpak/internal/vfs"
+	"github.com/batpak/batpak/log"
 )
 
 // fill appends count events to a few streams, in commits of size each. The store is one with Written durability.
@@ -337,5 +342,92 @@ func TestReaderBesideRolls(t *testing.T) {
 			}
 			readers.Wait()
 		})
+	}
+}
+
+// An index that is damaged again and again is rebuilt each time, while segments are sealed under it.
+func TestRebuildBesideRolls(t *testing.T) {
+	s := openTest(t, memoryDir(t), &Options{Durability: Written, SegmentBytes: 4096, foldEvents: 4})
+	const count = 4000
+	var rebuilder sync.WaitGroup
+	rebuilder.Go(func() {
+		for s.Visible() < count {
+			if err := s.rebuildIndex(s.rebuilds.Load(), errors.New("planted")); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	fill(t, s, 0, count, 3)
+	rebuilder.Wait()
+	t.Logf("rebuilt %d times", s.rebuilds.Load())
+	next := Seq(1)
+	for e, err := range s.Query(Query{}) {
+		if err != nil || e.Seq != next {
+			t.Fatalf("event %d where %d is due: %v", e.Seq, next, err)
+		}
+		next++
+	}
+	if next != count+1 {
+		t.Errorf("%d events, want %d", next-1, count)
+	}
+}
+
+// sealingFS has the newest segment sealed when it is read first, after its length was asked for.
+type sealingFS struct {
+	vfs.FS
+	newest string
+	seal   func()
+}
+
+func (f *sealingFS) OpenRead(name string) (vfs.File, error) {
+	file, err := f.FS.OpenRead(name)
+	if err != nil || name != f.newest {
+		return file, err
+	}
+	return &sealingFile{file, f}, nil
+}
+
+type sealingFile struct {
+	vfs.File
+	fs *sealingFS
+}
+
+func (f *sealingFile) ReadAt(b []byte, offset int64) (int, error) {
+	if offset > 0 && f.fs.seal != nil { // behind the header
+		f.fs.seal()
+		f.fs.seal = nil
+	}
+	return f.File.ReadAt(b, offset)
+}
+
+// A replay of a segment that is sealed while it is read, so that its zeros are gone, gets to its end all the same.
+func TestReplayOfSealedSegment(t *testing.T) {
+	dir := memoryDir(t)
+	s := openTest(t, dir, &Options{Durability: Written, SegmentBytes: 1 << 16})
+	fill(t, s, 0, 30, 3)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	sealed := false
+	segments, err := log.OpenSegments(&sealingFS{vfs.OS(root), log.SegmentName(1), func() {
+		for i := 30; len(s.segments.Firsts()) == 1; i += 3 {
+			fill(t, s, i, 3, 3)
+		}
+		sealed = true
+	}}, s.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer segments.Close()
+	r := replay{store: s.store, link: chain.Origin(s.store), limit: 30}
+	r.at.Link = r.link
+	if err := r.scan(segments); err != nil || r.at.Seq != 30 || !sealed {
+		t.Errorf("replayed up to event %d of 30, sealed %v: %v", r.at.Seq, sealed, err)
 	}
 }
