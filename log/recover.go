@@ -117,9 +117,7 @@ func (l *Log) recover(from Position, visit func(*Commit) error) (r Recovery, err
 		}
 		size = end.Offset
 	}
-	l.Segments.mu.Lock()
-	l.owned = true
-	l.Segments.mu.Unlock()
+	l.own()
 	l.next, l.link = end.Seq+1, end.Link
 	l.written.Store(uint64(end.Seq))
 	l.durable.Store(uint64(end.Seq))

@@ -86,10 +86,12 @@ func parseSegmentName(name string) (event.Seq, bool) {
 }
 
 // maxHandles bounds the files that Segments keeps open: 16 GiB of segments of the usual length can be read at random without
-// opening files. maxMapped bounds those of them that are read through memory: all, but for where addresses are few.
+// opening files. maxMapped bounds those of them that are read through memory: all, but for where addresses are few. maxBeyond is how often
+// a segment is read beyond what is mapped of it before it is opened again.
 const (
 	maxHandles = 256
 	maxMapped  = 8 << (5 * (^uint(0) >> 63))
+	maxBeyond  = 64
 )
 
 // Segments reads the segments of a log. Any goroutine may use it, beside the writer and in another process too.
@@ -111,7 +113,8 @@ type handle struct {
 	header  segmentHeader
 	users   int
 	used    uint64
-	mapped  bool
+	mapped  int64 // how many bytes may be read through memory
+	beyond  int   // how often it was read beyond them
 	evicted bool
 }
 
@@ -176,6 +179,21 @@ func (s *Segments) readNames() ([]event.Seq, error) {
 	return firsts, nil
 }
 
+// own says that the caller writes the log, so that its segments are known, and the newest may be mapped.
+func (s *Segments) own() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owned = true
+	s.reopenNewest()
+}
+
+// reopenNewest lets the newest segment be opened again when it is read next. The caller holds mu.
+func (s *Segments) reopenNewest() {
+	if n := len(s.firsts); n > 0 && s.handles[s.firsts[n-1]] != nil {
+		s.drop(s.firsts[n-1])
+	}
+}
+
 // Firsts returns the first seq of each segment, ascending.
 func (s *Segments) Firsts() []event.Seq {
 	s.mu.Lock()
@@ -200,10 +218,11 @@ func (s *Segments) Size() (count int, bytes int64, err error) {
 	return count, bytes, nil
 }
 
-// add makes a new segment known.
+// add makes a new segment known. The one before is sealed from now on, and opened again as such.
 func (s *Segments) add(first event.Seq) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reopenNewest()
 	s.firsts = append(s.firsts, first)
 }
 
@@ -223,7 +242,7 @@ func (s *Segments) Locate(seq event.Seq) event.Seq {
 
 // ReadAt fills b from the given segment. A file that is missing or too short is a [*event.CorruptError].
 func (s *Segments) ReadAt(segment event.Seq, b []byte, offset int64) error {
-	h, err := s.acquire(segment)
+	h, err := s.acquireTo(segment, offset+int64(len(b)))
 	if err != nil {
 		return err
 	}
@@ -234,7 +253,7 @@ func (s *Segments) ReadAt(segment event.Seq, b []byte, offset int64) error {
 // Read returns so many bytes of the given segment, with the errors of ReadAt. Where they are many it sets memory aside only
 // if the segment has them.
 func (s *Segments) Read(segment event.Seq, offset, length int64) ([]byte, error) {
-	h, err := s.acquire(segment)
+	h, err := s.acquireTo(segment, offset+length)
 	if err != nil {
 		return nil, err
 	}
@@ -279,10 +298,17 @@ func (h *handle) reaches(segment event.Seq, end int64) error {
 }
 
 // acquire opens a segment, or finds it open, and checks its header when it opens it.
-func (s *Segments) acquire(first event.Seq) (*handle, error) {
+func (s *Segments) acquire(first event.Seq) (*handle, error) { return s.acquireTo(first, 0) }
+
+// acquireTo is acquire for a read up to end.
+func (s *Segments) acquireTo(first event.Seq, end int64) (*handle, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.handles[first]
+	if h != nil && h.outgrown(end) {
+		s.drop(first)
+		h = nil
+	}
 	if h == nil {
 		s.evict()
 		file, header, err := openSegment(s.fs, s.store, first)
@@ -302,21 +328,28 @@ func (s *Segments) acquire(first event.Seq) (*handle, error) {
 	return h, nil
 }
 
-// mapOpened lets a segment that has just been opened be read through memory, if not too many are. Of the newest, which grows, more
-// is mapped than there is yet. The caller holds mu.
+// outgrown reports whether the segment was read beyond what is mapped of it often enough to open it again, since it has grown.
+func (h *handle) outgrown(end int64) bool {
+	if h.mapped > 0 && end > h.mapped {
+		h.beyond++
+	}
+	return h.beyond == maxBeyond
+}
+
+// mapOpened lets a segment that has just been opened be read through memory, up to its end of now, if not too many are. Of the newest
+// only its writer does so: in another process its file may turn out to be another one, where file systems lie on each other and the
+// first write makes a copy. The caller holds mu.
 func (s *Segments) mapOpened(h *handle) {
-	if s.mapped == maxMapped {
+	n := len(s.firsts)
+	if sealed := n > 0 && h.header.first < s.firsts[n-1]; s.mapped == maxMapped || !sealed && !s.owned {
 		return
 	}
 	size, err := h.file.Size()
 	if err != nil {
 		return // reading will meet it too
 	}
-	if n := len(s.firsts); n == 0 || h.header.first >= s.firsts[n-1] {
-		size = max(size, DefaultSegmentBytes)
-	}
 	h.file.Map(size)
-	h.mapped = true
+	h.mapped = size
 	s.mapped++
 }
 
@@ -356,7 +389,7 @@ func (s *Segments) drop(first event.Seq) {
 	h := s.handles[first]
 	delete(s.handles, first)
 	h.evicted = true
-	if h.mapped {
+	if h.mapped > 0 {
 		s.mapped--
 	}
 	if h.users == 0 {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An image is a file mapped for reading, from its start to its end or to where that may come to be.
+// An image is a file mapped for reading, from its start to what was its end then.
 type image struct{ mem []byte }
 
 // load maps the first size bytes. Without it, or if the system does not map them, nothing is read through memory.

@@ -48,9 +48,9 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	// Map says that a ReadAt among the first size bytes of a file opened for reading may go through memory, which costs less than a
-	// call of the system. The file may be shorter, and grow; until it does, a ReadAt across its end may find zeros there instead of
-	// io.EOF. It must be told before others use the file.
+	// Map says that the first size bytes of a file opened for reading are there to stay, and that a ReadAt among them may go through memory,
+	// which costs less than a call of the system. If the file becomes shorter all the same, such a ReadAt may find in the rest of the
+	// last page zeros, or what was stored there. It must be told before others use the file.
 	Map(size int64)
 	// Expect says that a ReadAt of these bytes may follow soon. What is mapped may come nearer to the processor meanwhile, a KiB of it at
 	// most; nothing else changes. It may be called beside reads.
