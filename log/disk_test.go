@@ -129,6 +129,9 @@ func (d *disk) Create(name string) (f vfs.File, err error) {
 		if d.names[name] != nil {
 			return fs.ErrExist
 		}
+		if err := d.full(name); err != nil {
+			return err
+		}
 		d.names[name] = &inode{name: name}
 		f, err = d.file(name, "create", true)
 		return err
@@ -141,7 +144,9 @@ func (d *disk) Create(name string) (f vfs.File, err error) {
 
 func (d *disk) Open(name string) (f vfs.File, err error) {
 	err = d.do(operation{verb: "open", name: name}, func(float64) error {
-		f, err = d.file(name, "open", true)
+		if err = d.full(name); err == nil {
+			f, err = d.file(name, "open", true)
+		}
 		return err
 	})
 	if err != nil {
@@ -153,10 +158,18 @@ func (d *disk) Open(name string) (f vfs.File, err error) {
 func (d *disk) OpenRead(name string) (vfs.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.limit > 0 && d.open >= d.limit {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	if err := d.full(name); err != nil {
+		return nil, err
 	}
 	return d.file(name, "open", false)
+}
+
+// full returns an error if no more files may be open.
+func (d *disk) full(name string) error {
+	if d.limit > 0 && d.open >= d.limit {
+		return &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
+	return nil
 }
 
 func (d *disk) Mkdir(name string) error {
@@ -199,6 +212,9 @@ func (d *disk) Remove(name string) error {
 
 func (d *disk) SyncDir(name string) error {
 	return d.do(operation{verb: "syncdir", name: name}, func(float64) error {
+		if err := d.full(name); err != nil { // the directory is opened for it
+			return err
+		}
 		maps.DeleteFunc(d.kept, func(full string, _ *inode) bool { return path.Dir(full) == name })
 		for full, n := range d.names {
 			if path.Dir(full) == name {

@@ -157,6 +157,25 @@ func TestFewFiles(t *testing.T) {
 	d.open = 0
 }
 
+// TestFewFilesForAppends appends where the system lets few files be open, and readers have all that it does.
+func TestFewFilesForAppends(t *testing.T) {
+	d := newDisk()
+	l, _, _ := open(t, d, testOptions())
+	d.limit = 10
+	for len(l.Firsts()) < 30 {
+		appendOne(t, l, 10)
+		if _, _, err := l.Size(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d.open != 0 {
+		t.Errorf("%d files are left open", d.open)
+	}
+}
+
 // TestManySegments reads a log with more segments than are kept open, from many goroutines.
 func TestManySegments(t *testing.T) {
 	d := newDisk()

@@ -384,6 +384,23 @@ func (s *Segments) dropOldest() bool {
 	return true
 }
 
+// sparing calls open, which may be called again after an error, and again with one handle less each time while the process has too many
+// files open. A writer does not fail because of what readers keep.
+func sparing[T any](s *Segments, open func() (T, error)) (T, error) {
+	v, err := open()
+	for errors.Is(err, syscall.EMFILE) && s.spare() {
+		v, err = open()
+	}
+	return v, err
+}
+
+// spare is dropOldest for who does not hold mu.
+func (s *Segments) spare() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dropOldest()
+}
+
 // drop closes a handle, at once or when its last user lets go. The caller holds mu.
 func (s *Segments) drop(first event.Seq) {
 	h := s.handles[first]
