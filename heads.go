@@ -15,35 +15,26 @@ type head struct {
 	tail  *index.Head // where it is in the index's tail, if that is known
 }
 
-// maxHeads bounds each of the two generations of the cache: some 180 MB for both, in a store that appends to a million streams or
-// more in turn.
-const maxHeads = 512 << 10
+// maxHeads bounds the cache: some 180 MB, in a store that appends to a million streams or more in turn.
+const maxHeads = 1 << 20
 
-// heads remembers the heads of the streams appended to last. When the young generation is full it becomes the old one,
-// and what only the old one had is forgotten: the index knows it, or the tail.
+// heads remembers the heads of streams that were appended to. When there are too many it forgets one that was appended to long ago: the
+// index knows it, or the tail.
 //
-// Every stream with an event after since is in one of the two, so who looks for another need not look there.
+// A stream that is not here has no event after forgotten, so who looks for one need not look there.
 type heads struct {
-	most         int // in each of the two
-	young, old   map[event.Stream]*head
-	began, since event.Seq // the newest events when young began, and old
+	most      int
+	of        map[event.Stream]*head
+	forgotten event.Seq
 }
 
-// get returns the head of a stream, or nil. The caller may change it. end is the newest event of the store, those that are
+// get returns the head of a stream, or nil. The caller may change it.
+func (h *heads) get(s event.Stream) *head { return h.of[s] }
+
+// place returns where the head of a stream is kept, which the caller is to fill in. end is the newest event of the store, those that are
 // being added included.
-func (h *heads) get(s event.Stream, end event.Seq) *head {
-	v := h.young[s]
-	if v == nil {
-		if v = h.old[s]; v != nil {
-			h.add(s, v, end)
-		}
-	}
-	return v
-}
-
-// place returns where the head of a stream is kept, which the caller is to fill in.
 func (h *heads) place(s event.Stream, end event.Seq) *head {
-	v := h.get(s, end)
+	v := h.of[s]
 	if v == nil {
 		v = new(head)
 		h.add(s, v, end)
@@ -52,31 +43,46 @@ func (h *heads) place(s event.Stream, end event.Seq) *head {
 }
 
 func (h *heads) add(s event.Stream, v *head, end event.Seq) {
-	if len(h.young) >= h.most {
-		h.old, h.young = h.young, nil
+	if h.of == nil {
+		h.of, h.forgotten = map[event.Stream]*head{}, end
 	}
-	if h.young == nil {
-		h.young = make(map[event.Stream]*head)
-		h.since, h.began = h.began, end
-		if h.old == nil {
-			h.since = end
+	if len(h.of) >= h.most {
+		h.forget()
+	}
+	h.of[s] = v
+}
+
+// headSample is among how many heads the oldest is forgotten.
+const headSample = 8
+
+// forget removes the oldest of a few heads, which are others each time: a map is ranged over from somewhere.
+func (h *heads) forget() {
+	var stream event.Stream
+	oldest, n := event.Seq(0), 0
+	for s, v := range h.of {
+		if n == 0 || v.seq < oldest {
+			stream, oldest = s, v.seq
+		}
+		if n++; n == headSample {
+			break
 		}
 	}
-	h.young[s] = v
+	delete(h.of, stream)
+	h.forgotten = max(h.forgotten, oldest)
 }
 
 // unknown returns the newest event that a stream which is not here can have. end is the newest event of the store.
 func (h *heads) unknown(end event.Seq) event.Seq {
-	if h.young == nil {
+	if h.of == nil {
 		return end
 	}
-	return h.since
+	return h.forgotten
 }
 
 // head returns the head of a stream as of the newest event appended, or nil if it has none. The caller holds commitMu, and may
 // change it until it gives that up.
 func (s *Store) head(stream event.Stream) (*head, error) {
-	if v := s.heads.get(stream, s.end.Seq); v != nil {
+	if v := s.heads.get(stream); v != nil {
 		return v, nil
 	}
 	through := s.heads.unknown(s.end.Seq)

@@ -68,7 +68,7 @@ type Options struct {
 	Logger *slog.Logger
 
 	foldEvents int           // tail events that make a fold due; 0 means defaultFoldEvents; for tests
-	maxHeads   int           // in each generation of their cache; 0 means maxHeads; for tests
+	maxHeads   int           // in their cache; 0 means maxHeads; for tests
 	random     func() uint32 // the last 4 bytes of ids; for tests
 
 	// A simulated disk, for tests: the file system instead of the directory, and what opens the two files of kv on it.

@@ -18,11 +18,10 @@ type tail struct {
 	snapshot
 	bytes int64 // what the entries take, about
 	heads map[event.Stream]*Head
-	free  []Head // that were not used yet
 	keys  map[string]event.Seq
 }
 
-// A Head is the newest event of a stream in the tail. It changes with the next one.
+// A Head is the newest event of a stream in the tail, or one that has left it. It changes with the next one.
 type Head struct{ seq event.Seq }
 
 // A snapshot is the events first to last, in memory. If there are none, first is last+1.
@@ -40,7 +39,7 @@ const chunkLen = 1024
 
 type slot struct {
 	entry *Entry
-	prev  event.Seq // of the same stream; it may be folded by now. 0: it was not in the tail
+	prev  event.Seq // of the same stream, if one is known, else 0; it may be folded
 	head  *Head     // of the stream; changes, and is not for readers of snapshots
 }
 
@@ -86,8 +85,10 @@ func (t *tail) append(e *Entry, h *Head) *Head {
 	if h == nil {
 		h = t.heads[e.Header.Stream()]
 	}
-	if h == nil || h.seq < t.first {
-		h = t.newHead()
+	if h == nil {
+		h = new(Head)
+	}
+	if h.seq < t.first {
 		t.heads[e.Header.Stream()] = h
 	}
 	*t.slot(seq) = slot{e, h.seq, h}
@@ -100,16 +101,6 @@ func (t *tail) append(e *Entry, h *Head) *Head {
 	if e.Header.Key != "" {
 		t.keys[e.Header.Key] = seq
 	}
-	return h
-}
-
-// newHead returns a Head. Many are allocated at a time, since every stream needs a new one after each fold.
-func (t *tail) newHead() *Head {
-	if len(t.free) == 0 {
-		t.free = make([]Head, 256)
-	}
-	h := &t.free[0]
-	t.free = t.free[1:]
 	return h
 }
 
