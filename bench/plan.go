@@ -42,7 +42,7 @@ var (
 		acked: 1000, folds: []int{1_000_000}, budget: 1, peers: 1, build: 10 * time.Second, within: 70 * time.Second, large: 1_000_000,
 	}
 	defaultEffort = effort{
-		name: "default", appends: 1200 * time.Millisecond, reads: 700 * time.Millisecond, tail: 8 * time.Second, load: 30 * time.Second, loadLarge: 60 * time.Second,
+		name: "default", appends: 1200 * time.Millisecond, reads: 700 * time.Millisecond, tail: 12 * time.Second, load: 30 * time.Second, loadLarge: 60 * time.Second,
 		acked: 40_000, payloads: []int{64, 1 << 10, 16 << 10}, folds: []int{1_000_000, 5_000_000}, budget: 3, peers: 1, build: 5 * time.Minute, within: 1140 * time.Second, large: 2_000_000,
 	}
 	fullEffort = effort{
@@ -192,11 +192,18 @@ func (p *planning) prepared(sizes []int, entities int) {
 	from := len(p.steps)
 	at := func(s spec, size int) spec {
 		s.Size, s.Entities = size, entities
-		s.Dir = filepath.Join(p.dir, fmt.Sprintf("%d-%d-%s", size, entities, filepath.Base(s.System)))
+		of := s.System
+		if p.borrows(of, size) {
+			of = batpakSystem.name
+		}
+		s.Dir = filepath.Join(p.dir, fmt.Sprintf("%d-%d-%s", size, entities, filepath.Base(of)))
 		return s
 	}
 	for _, size := range sizes {
 		for _, name := range p.loaded(size, entities) {
+			if p.borrows(name, size) {
+				continue
+			}
 			s := at(usual("load", name, 0), size)
 			s.Batch, s.Limit, s.Seed = loadBatch, p.effort.load, p.seed
 			if size > usualSize {
@@ -268,6 +275,11 @@ func (p *planning) worth(system, work string, size, repeat int) bool {
 		return true
 	}
 	return size <= usualSize && (repeat == 0 || work != "grow" && work != "kill") || repeat == 0 && work == "open"
+}
+
+// borrows reports whether a system works on batpak's store: P, which has the same log, where it is only opened.
+func (p *planning) borrows(system string, size int) bool {
+	return system == pureSystem.name && size > usualSize && p.effort.name != fullEffort.name && slices.Contains(p.systems, batpakSystem.name)
 }
 
 // readWorks are the works on a prepared store, those that change it last and that which changes it most after all.
