@@ -2,6 +2,7 @@ package batpak
 
 import (
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/batpak/batpak/event"
 	"github.com/batpak/batpak/index"
@@ -25,6 +26,7 @@ const maxHeads = 1 << 20
 type heads struct {
 	most      int
 	of        map[event.Stream]*head
+	streams   []event.Stream // whose heads these are, in no order
 	forgotten event.Seq
 }
 
@@ -46,8 +48,14 @@ func (h *heads) add(s event.Stream, v *head, end event.Seq) {
 	if h.of == nil {
 		h.of, h.forgotten = map[event.Stream]*head{}, end
 	}
-	if len(h.of) >= h.most {
-		h.forget()
+	if len(h.streams) < h.most {
+		h.streams = append(h.streams, s)
+	} else {
+		i := h.old()
+		gone := h.streams[i]
+		h.forgotten = max(h.forgotten, h.of[gone].seq)
+		delete(h.of, gone)
+		h.streams[i] = s
 	}
 	h.of[s] = v
 }
@@ -55,20 +63,15 @@ func (h *heads) add(s event.Stream, v *head, end event.Seq) {
 // headSample is among how many heads the oldest is forgotten.
 const headSample = 8
 
-// forget removes the oldest of a few heads, which are others each time: a map is ranged over from somewhere.
-func (h *heads) forget() {
-	var stream event.Stream
-	oldest, n := event.Seq(0), 0
-	for s, v := range h.of {
-		if n == 0 || v.seq < oldest {
-			stream, oldest = s, v.seq
-		}
-		if n++; n == headSample {
-			break
+// old returns which of streams was appended to least recently of a few drawn at random.
+func (h *heads) old() int {
+	oldest := rand.IntN(len(h.streams))
+	for range headSample - 1 {
+		if i := rand.IntN(len(h.streams)); h.of[h.streams[i]].seq < h.of[h.streams[oldest]].seq {
+			oldest = i
 		}
 	}
-	delete(h.of, stream)
-	h.forgotten = max(h.forgotten, oldest)
+	return oldest
 }
 
 // unknown returns the newest event that a stream which is not here can have. end is the newest event of the store.
