@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/batpak/batpak/chain"
 	"github.com/batpak/batpak/internal/vfs"
+	"github.com/batpak/batpak/kv"
 	"github.com/batpak/batpak/log"
 )
 
@@ -429,5 +433,66 @@ func TestReplayOfSealedSegment(t *testing.T) {
 	r.at.Link = r.link
 	if err := r.scan(segments); err != nil || r.at.Seq != 30 || !sealed {
 		t.Errorf("replayed up to event %d of 30, sealed %v: %v", r.at.Seq, sealed, err)
+	}
+}
+
+// fullFS cannot open the log's directory once, after a segment got its name, to make that durable.
+type fullFS struct {
+	vfs.FS
+	named func() // called then
+	seen  atomic.Bool
+}
+
+func (f *fullFS) Rename(oldname, newname string) error {
+	err := f.FS.Rename(oldname, newname)
+	if newname != log.SegmentName(1) && strings.HasPrefix(newname, "log/") {
+		f.seen.CompareAndSwap(false, err == nil)
+	}
+	return err
+}
+
+func (f *fullFS) SyncDir(name string) error {
+	if f.named != nil && f.seen.Load() {
+		named := f.named
+		f.named = nil
+		named()
+		return &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
+	return f.FS.SyncDir(name)
+}
+
+// A segment that has its name keeps its file, though too many files are open to make the name durable at first: a reader may have it open.
+func TestReaderBesideCrowdedRoll(t *testing.T) {
+	dir := memoryDir(t)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	f := &fullFS{FS: vfs.OS(root)}
+	s := openTest(t, dir, &Options{Durability: Written, SegmentBytes: 4096, fs: f, openIndex: func() (kv.DB, error) { return kv.NewMemory(), nil }})
+	r, err := OpenReader(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	looked := false
+	f.named = func() {
+		looked = true
+		if _, err := r.At(1); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range 60 {
+		fill(t, s, i, 1, 1)
+		if _, err := s.At(1); err != nil { // a handle that can be spared
+			t.Fatal(err)
+		}
+		if e, err := r.At(Seq(i + 1)); err != nil || e.Seq != Seq(i+1) {
+			t.Fatalf("event %d: %v", i+1, err)
+		}
+	}
+	if !looked || len(s.segments.Firsts()) < 3 {
+		t.Errorf("looked between: %v, %d segments", looked, len(s.segments.Firsts()))
 	}
 }

@@ -287,7 +287,7 @@ func (l *Log) rollTo(first event.Seq, link event.Hash) error {
 	if err := l.trim(); err != nil {
 		return err
 	}
-	file, err := sparing(l.Segments, func() (vfs.File, error) { return createSegment(l.fs, segmentHeader{l.store, first, link}) })
+	file, err := l.createSegment(segmentHeader{l.store, first, link})
 	if err != nil {
 		return err
 	}
@@ -317,7 +317,11 @@ func (l *Log) use(file vfs.File, first event.Seq, offset, zeroed int64) error {
 	l.mu.Lock()
 	l.segment, l.offset = first, offset
 	l.mu.Unlock()
-	own, err := sparing(l.Segments, func() (vfs.File, error) { return l.fs.Open(SegmentName(first)) })
+	var own vfs.File
+	err := l.sparing(func() (err error) {
+		own, err = l.fs.Open(SegmentName(first))
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package log
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
+	"syscall"
 	"testing"
 
 	"github.com/batpak/batpak/event"
@@ -14,9 +16,13 @@ type mappingFS struct {
 	vfs.FS
 	t    *testing.T
 	last map[string]int64 // what of each name was mapped last; 0: nothing since it was opened
+	full bool             // no more files can be opened
 }
 
 func (m *mappingFS) OpenRead(name string) (vfs.File, error) {
+	if m.full {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
 	f, err := m.FS.OpenRead(name)
 	m.last[name] = 0
 	return &mappingFile{f, m, name}, err
@@ -40,7 +46,7 @@ func (f *mappingFile) Map(size int64) {
 // newest as far as it reached when it was opened, and again when it has grown; others read sealed ones so. No more is ever mapped than there is.
 func TestMappedSegments(t *testing.T) {
 	dir, _ := testDir(t)
-	m := &mappingFS{dir, t, map[string]int64{}}
+	m := &mappingFS{FS: dir, t: t, last: map[string]int64{}}
 	opts := Options{SegmentBytes: 400 << 10, Genesis: event.Hash{9}}
 	l, _, _ := open(t, m, opts)
 	type place struct {
@@ -56,6 +62,11 @@ func TestMappedSegments(t *testing.T) {
 			t.Fatalf("segment %d at %d: %q, %v", p.segment, from, b, err)
 		}
 	}
+	following, err := OpenSegments(dir, testStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer following.Close()
 	remapped := 0
 	for i := 0; len(l.Firsts()) < 3; i++ {
 		payload := fmt.Appendf(nil, "%0500d", i)
@@ -69,6 +80,16 @@ func TestMappedSegments(t *testing.T) {
 		}
 		p := place{segment, offset + c.Bytes(), payload}
 		places = append(places, p)
+		if err := following.list(); err != nil {
+			t.Fatal(err)
+		}
+		read(following, p)
+		read(l.Segments, p)
+		m.full = true
+		for range maxBeyond + 1 { // what is open will do
+			read(l.Segments, p)
+		}
+		m.full = false
 		before := m.last[SegmentName(segment)]
 		for range maxBeyond + 1 {
 			read(l.Segments, p)
@@ -83,6 +104,12 @@ func TestMappedSegments(t *testing.T) {
 	}
 	if remapped == 0 {
 		t.Error("no segment was mapped again when it had grown")
+	}
+	for _, p := range places {
+		read(following, p)
+	}
+	if following.mapped != 2 {
+		t.Errorf("who followed the log has mapped %d segments of 2 that are sealed", following.mapped)
 	}
 	sealed, newest := SegmentName(places[0].segment), SegmentName(l.Firsts()[2])
 	for _, p := range places {

@@ -73,7 +73,7 @@ func prepare(f vfs.FS, store event.StoreID, opts Options, from Position) (*Segme
 	case from.Seq > 0 || opts.Witness > 0:
 		return nil, Lost(SegmentName(1), 0, 0, max(from.Seq, opts.Witness))
 	}
-	file, err := createSegment(f, segmentHeader{store, 1, opts.Genesis})
+	file, err := s.createSegment(segmentHeader{store, 1, opts.Genesis})
 	if err != nil {
 		return nil, err
 	}

@@ -157,8 +157,11 @@ func (s *Segments) list() error {
 		firsts = slices.DeleteFunc(firsts, func(first event.Seq) bool { return first > newest })
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.firsts); n > 0 && len(firsts) > 0 && firsts[len(firsts)-1] > s.firsts[n-1] {
+		s.reopenNewest() // it is sealed
+	}
 	s.firsts = firsts
-	s.mu.Unlock()
 	return nil
 }
 
@@ -305,27 +308,41 @@ func (s *Segments) acquireTo(first event.Seq, end int64) (*handle, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.handles[first]
-	if h != nil && h.outgrown(end) {
-		s.drop(first)
-		h = nil
-	}
 	if h == nil {
 		s.evict()
-		file, header, err := openSegment(s.fs, s.store, first)
+		err := s.openAgain(first)
 		for errors.Is(err, syscall.EMFILE) && s.dropOldest() {
-			file, header, err = openSegment(s.fs, s.store, first)
+			err = s.openAgain(first)
 		}
 		if err != nil {
 			return nil, err
 		}
-		h = &handle{file: file, header: header}
-		s.mapOpened(h)
-		s.handles[first] = h
+		h = s.handles[first]
+	} else if h.outgrown(end) {
+		h.beyond = 0
+		if s.openAgain(first) == nil { // if not, what there is will do
+			h = s.handles[first]
+		}
 	}
 	s.clock++
 	h.used = s.clock
 	h.users++
 	return h, nil
+}
+
+// openAgain opens a segment, and lets go of the handle that there is. The caller holds mu.
+func (s *Segments) openAgain(first event.Seq) error {
+	file, header, err := openSegment(s.fs, s.store, first)
+	if err != nil {
+		return err
+	}
+	if s.handles[first] != nil {
+		s.drop(first)
+	}
+	h := &handle{file: file, header: header}
+	s.mapOpened(h)
+	s.handles[first] = h
+	return nil
 }
 
 // outgrown reports whether the segment was read beyond what is mapped of it often enough to open it again, since it has grown.
@@ -384,14 +401,14 @@ func (s *Segments) dropOldest() bool {
 	return true
 }
 
-// sparing calls open, which may be called again after an error, and again with one handle less each time while the process has too many
-// files open. A writer does not fail because of what readers keep.
-func sparing[T any](s *Segments, open func() (T, error)) (T, error) {
-	v, err := open()
+// sparing calls do, which opens a file or does nothing, and again with one handle less each time while the process has too many files
+// open. A writer does not fail because of what readers keep.
+func (s *Segments) sparing(do func() error) error {
+	err := do()
 	for errors.Is(err, syscall.EMFILE) && s.spare() {
-		v, err = open()
+		err = do()
 	}
-	return v, err
+	return err
 }
 
 // spare is dropOldest for who does not hold mu.
@@ -471,11 +488,17 @@ func corrupt(file string, offset int64, seq event.Seq, err error) error {
 }
 
 // createSegment makes a new segment under its final name, durable with its header, or none.
-func createSegment(f vfs.FS, h segmentHeader) (vfs.File, error) {
-	if err := f.Remove(dir + "/" + nextSegment); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (s *Segments) createSegment(h segmentHeader) (vfs.File, error) {
+	next := dir + "/" + nextSegment
+	err := s.sparing(func() error { return s.fs.Remove(next) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	file, err := f.Create(dir + "/" + nextSegment)
+	var file vfs.File
+	err = s.sparing(func() (err error) {
+		file, err = s.fs.Create(next)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -484,10 +507,10 @@ func createSegment(f vfs.FS, h segmentHeader) (vfs.File, error) {
 		err = file.Sync()
 	}
 	if err == nil {
-		err = f.Rename(dir+"/"+nextSegment, SegmentName(h.first))
+		err = s.sparing(func() error { return s.fs.Rename(next, SegmentName(h.first)) })
 	}
 	if err == nil {
-		err = f.SyncDir(dir)
+		err = s.sparing(func() error { return s.fs.SyncDir(dir) })
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
