@@ -60,7 +60,7 @@ func TestEverySystem(t *testing.T) {
 		name := res.System + " " + res.Work
 		cannot := res.System == walSystem.name && (res.Work == "stream" || res.Work == "scope" || res.Work == "kind")
 		switch {
-		case res.Failed != "" && res.System == walSystem.name && res.Work == "kill":
+		case res.Failed != "" && res.System == walSystem.name && res.Work == "kill" && strings.Contains(res.Failed, "log corrupt"):
 			t.Logf("seed %d: %s failed: %s", res.Seed, name, res.Failed) // a record that it was writing is in its way now and then
 		case res.Failed != "":
 			t.Errorf("seed %d: %s failed: %s", res.Seed, name, res.Failed)

@@ -62,7 +62,8 @@ func TestMappedSegments(t *testing.T) {
 			t.Fatalf("segment %d at %d: %q, %v", p.segment, from, b, err)
 		}
 	}
-	following, err := OpenSegments(dir, testStore)
+	others := &mappingFS{FS: dir, t: t, last: map[string]int64{}}
+	following, err := OpenSegments(others, testStore)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,13 +84,16 @@ func TestMappedSegments(t *testing.T) {
 		if err := following.list(); err != nil {
 			t.Fatal(err)
 		}
-		read(following, p)
+		if p.segment == places[max(0, i-1)].segment {
+			read(following, p)
+		}
 		read(l.Segments, p)
-		m.full = true
+		m.full, others.full = true, true
 		for range maxBeyond + 1 { // what is open will do
 			read(l.Segments, p)
+			read(following, places[max(0, i-1)])
 		}
-		m.full = false
+		m.full, others.full = false, false
 		before := m.last[SegmentName(segment)]
 		for range maxBeyond + 1 {
 			read(l.Segments, p)

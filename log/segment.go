@@ -115,6 +115,7 @@ type handle struct {
 	used    uint64
 	mapped  int64 // how many bytes may be read through memory
 	beyond  int   // how often it was read beyond them
+	stale   bool  // it is to be opened again, since it was sealed or may be mapped now
 	evicted bool
 }
 
@@ -193,7 +194,7 @@ func (s *Segments) own() {
 // reopenNewest lets the newest segment be opened again when it is read next. The caller holds mu.
 func (s *Segments) reopenNewest() {
 	if n := len(s.firsts); n > 0 && s.handles[s.firsts[n-1]] != nil {
-		s.drop(s.firsts[n-1])
+		s.handles[s.firsts[n-1]].stale = true
 	}
 }
 
@@ -318,11 +319,12 @@ func (s *Segments) acquireTo(first event.Seq, end int64) (*handle, error) {
 			return nil, err
 		}
 		h = s.handles[first]
-	} else if h.outgrown(end) {
+	} else if h.stale || h.outgrown(end) {
 		h.beyond = 0
-		if s.openAgain(first) == nil { // if not, what there is will do
-			h = s.handles[first]
+		if err := s.openAgain(first); err != nil && !errors.Is(err, syscall.EMFILE) { // where too many files are open, what there is will do
+			return nil, err
 		}
+		h = s.handles[first]
 	}
 	s.clock++
 	h.used = s.clock
