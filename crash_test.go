@@ -37,6 +37,7 @@ type life struct {
 	safe int    // so many of them must still be after a power cut
 
 	open    atomic.Pointer[Store] // s for those who look while it is opened or closed
+	noting  sync.Once             // the process may end in an operation of a goroutine of the store, and by the test meanwhile
 	seen    Seq                   // what readers could see when the process ended; set once, before that
 	indexed Seq                   // and how far the index was said to be durable
 }
@@ -110,9 +111,11 @@ func (l *life) inject() {
 
 // stop ends the process.
 func (l *life) stop() {
-	if s := l.open.Load(); s != nil {
-		l.seen, l.indexed = s.Visible(), s.index.Position().Seq
-	}
+	l.noting.Do(func() {
+		if s := l.open.Load(); s != nil {
+			l.seen, l.indexed = s.Visible(), s.index.Position().Seq
+		}
+	})
 	l.disk.Stop()
 }
 
