@@ -764,7 +764,7 @@ func byFiller() bool {
 // The append must not be acknowledged.
 func TestSyncFailureToldToOne(t *testing.T) {
 	l := newLife(crashOptions(Durable))
-	var filling, synced, acked atomic.Bool
+	var opened, filling, synced, acked atomic.Bool
 	var handle atomic.Int64         // of the filler
 	await := func(b *atomic.Bool) { // as long as the other could need to run; it may be waiting for us
 		for i := 0; i < 100_000 && !b.Load(); i++ {
@@ -773,7 +773,7 @@ func TestSyncFailureToldToOne(t *testing.T) {
 	}
 	l.setFault(func(_ *life, op crashfs.Op) (f crashfs.Fault) {
 		switch {
-		case op.Verb != crashfs.Sync || len(l.made) == 0:
+		case op.Verb != crashfs.Sync || !opened.Load():
 		case byFiller() && !filling.Load():
 			handle.Store(int64(op.Handle))
 			filling.Store(true)
@@ -789,10 +789,11 @@ func TestSyncFailureToldToOne(t *testing.T) {
 		return f
 	})
 	l.stopAt(0)
-	err := l.do("o d")
+	err := l.do("o")
+	opened.Store(true)
 	for err == nil && !synced.Load() {
-		await(&filling)
 		err = l.do("d")
+		await(&filling)
 	}
 	acked.Store(true)
 	l.end()
