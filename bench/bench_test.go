@@ -337,6 +337,26 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestNowhereToReport finds out before measuring that the tables have no place.
+func TestNowhereToReport(t *testing.T) {
+	dir := t.TempDir()
+	doc, missing := filepath.Join(dir, "a.md"), filepath.Join(dir, "missing.md")
+	if err := os.WriteFile(doc, []byte("no marks"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		missing: {"-docs", missing},
+		doc:     {"-docs", doc},
+		"a.md":  {"-out", filepath.Join(doc, "out")},
+	} {
+		var stderr strings.Builder
+		args = append([]string{"-out", filepath.Join(dir, "out"), "-systems", "batpak", "-work", "scan", "-sizes", "1k"}, args...)
+		if code := run(args, io.Discard, &stderr); code != 1 || strings.Count(stderr.String(), "\n") != 1 || !strings.Contains(stderr.String(), name) {
+			t.Errorf("%q: %d, %s", args, code, &stderr)
+		}
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	for v, want := range map[float64]string{0.123: "0.12", 12.34: "12.3", 123.4: "123", 1234: "1 230", 999_900: "1 000 000", 1_234_567: "1 230 000"} {
 		if got := count(v); got != want {

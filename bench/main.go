@@ -171,6 +171,9 @@ func names[T any](list []T, name func(T) string) string {
 
 // main runs the plan and writes what came of it.
 func (c *command) main(stdout, stderr io.Writer) error {
+	if err := c.canReport(); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp(c.dir, "batpak-bench-")
 	if err != nil {
 		return err
@@ -190,6 +193,16 @@ func (c *command) main(stdout, stderr io.Writer) error {
 		rep.Notes = append(rep.Notes, rustNote)
 	}
 	return c.report(rep, stdout)
+}
+
+// canReport finds out before anything is measured whether the tables can be put where they are to be.
+func (c *command) canReport() error {
+	if c.docs != "" {
+		if _, _, err := aroundResults(c.docs); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(c.out, 0o755)
 }
 
 // remake is main with what was measured before.

@@ -140,15 +140,24 @@ const (
 	resultsEnd   = "<!-- /results -->"
 )
 
-func replaceResults(name, tables string) error {
+// aroundResults returns what a file has before and after the tables.
+func aroundResults(name string) (before, after string, err error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	before, rest, ok := strings.Cut(string(b), resultsBegin)
 	_, after, ok2 := strings.Cut(rest, resultsEnd)
 	if !ok || !ok2 {
-		return fmt.Errorf("%s: no lines %s and %s", name, resultsBegin, resultsEnd)
+		err = fmt.Errorf("%s: no lines %s and %s", name, resultsBegin, resultsEnd)
+	}
+	return before, after, err
+}
+
+func replaceResults(name, tables string) error {
+	before, after, err := aroundResults(name)
+	if err != nil {
+		return err
 	}
 	return os.WriteFile(name, []byte(before+resultsBegin+"\n\n"+tables+"\n"+resultsEnd+after), 0o644)
 }
