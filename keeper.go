@@ -161,10 +161,10 @@ func (s *Store) accepted() index.Position {
 // position is accepted for a caller that holds commitMu.
 func (s *Store) position() index.Position { return indexPosition(s.end, s.lastTime) }
 
-// foldTo folds the tail up to p, unless that was done. The log makes it durable first: the index must not know events that
-// a power cut can take back.
+// foldTo folds the tail up to p, unless that was done. The log makes it durable first, and LOCK says so: the index must not know events
+// that a power cut can take back.
 func (s *Store) foldTo(p index.Position) error {
-	if err := s.log.Sync(p.Seq); err != nil {
+	if err := s.settle(p.Seq, Durable); err != nil {
 		return err
 	}
 	s.kvMu.Lock()
