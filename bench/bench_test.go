@@ -341,7 +341,7 @@ func TestReport(t *testing.T) {
 func TestNowhereToReport(t *testing.T) {
 	dir := t.TempDir()
 	doc, missing := filepath.Join(dir, "a.md"), filepath.Join(dir, "missing.md")
-	if err := os.WriteFile(doc, []byte("no marks"), 0o600); err != nil {
+	if err := os.WriteFile(doc, []byte(resultsBegin+" without the other mark"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, args := range map[string][]string{
